@@ -1,0 +1,24 @@
+"""Identifiers: UUIDv7 for records (sortable by time) and keyed hashes for end users.
+
+A subject is known to Ratchet only as `subject_hash(...)`: without the key nobody can
+walk back from the hash to the application's `user` field.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+import uuid_utils
+
+SUBJECT_HEX_CHARS = 32  # 128 bits: no collision among any number of people that exist
+
+
+def new_id() -> str:
+    """Return a new UUIDv7 as 36 characters. Source: RFC 9562, section 5.7."""
+    return str(uuid_utils.uuid7())
+
+
+def subject_hash(key: bytes, application: str, user: str) -> str:
+    """Return the keyed hash by which `user` of `application` is known, 32 hex characters."""
+    message = f"{application}\x00{user}".encode()
+    return hmac.new(key, message, "sha256").hexdigest()[:SUBJECT_HEX_CHARS]

@@ -1,0 +1,250 @@
+"""All settings, read once, frozen, from `ratchet.toml` and `RATCHET_…` variables.
+
+The sole reader of the environment. A later source wins: defaults, then the TOML file, then
+environment variables (`RATCHET_ENGINE__PORT=8200`). Every default names its source. Built
+once by the composition root and handed on as an argument.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from core.errors import SettingsError
+
+DEFAULT_FILE = Path("ratchet.toml")
+FILE_VARIABLE = "RATCHET_SETTINGS"
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Alpha = Annotated[float, Field(gt=0.0, lt=1.0)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+RedactionMode = Literal["full", "redacted", "metadata_only"]
+
+
+class Section(BaseModel):
+    """A part of the settings: frozen, and a name it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ApplicationSettings(Section):
+    """One application that may call the gateway."""
+
+    api_key: SecretStr
+    redaction: RedactionMode = "redacted"  # DESIGN: what is written holds no personal data
+
+
+class EngineSettings(Section):
+    """How vLLM is started and found."""
+
+    model: Path = Path("models/smollm2-135m-instruct")
+    host: str = "127.0.0.1"  # vLLM's adapter routes ignore --api-key: never a public address
+    port: Port = 8100
+    max_adapters: int = Field(default=4, ge=1)  # loaded at once: live, canary, and room to swap
+    max_lora_rank: int = Field(default=16, ge=1)  # fine-tuning guide, LoRA: start with 16
+    max_model_len: int = Field(default=2048, ge=64)
+    max_concurrent: int = Field(default=16, ge=1)
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    start_timeout_s: float = 600.0
+    stop_timeout_s: float = 20.0
+    reconcile_every_s: float = 1.0
+    extra_arguments: tuple[str, ...] = ()  # passed to vLLM as they are
+
+    @property
+    def url(self) -> str:
+        """The engine's base URL, without a trailing slash."""
+        return f"http://{self.host}:{self.port}"
+
+
+class GatewaySettings(Section):
+    """The public front."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    request_timeout_s: float = 120.0
+    max_body_bytes: int = 1_000_000
+    route_refresh_s: float = 0.5  # a rollback reaches traffic within this time
+    receipt_ttl_s: float = 30 * 86_400.0  # people rate what they read last month
+    allowed_origins: tuple[str, ...] = ()  # CORS, for feedback straight from a browser
+    backlog: int = 2048
+
+    @property
+    def url(self) -> str:
+        """The gateway's base URL, without a trailing slash."""
+        return f"http://{self.host}:{self.port}"
+
+
+class LogSettings(Section):
+    """The event log and its spool."""
+
+    commit_every_ms: float = Field(default=5.0, ge=0.0)  # DESIGN: group commit waits at most 5 ms
+    mode: Literal["durable", "async"] = "durable"
+    max_bytes: int = Field(default=4 << 30, ge=1 << 20)
+    full_policy: Literal["refuse", "serve_unlogged"] = "refuse"
+    ingest_batch: int = Field(default=500, ge=1)
+    ingest_every_s: float = 0.25
+
+
+class CurationSettings(Section):
+    """What may become training data."""
+
+    near_duplicate_similarity: float = Field(default=0.95, gt=0.0, le=1.0)  # guide: > 95 %
+    max_tokens: int = Field(default=1024, ge=16)  # guide: respect the context window
+    validation_share: Share = 0.1  # guide: 10-15 % for validation
+    test_share: Share = 0.1  # guide: 5-10 % for the final evaluation
+    min_examples: int = Field(default=20, ge=1)
+    max_share_per_subject: Share = 0.2  # one loud person must not become the model
+
+
+class RetrainSettings(Section):
+    """When and how to train. Source: fine-tuning guide, "When to Retrain"."""
+
+    recipe: str = "sft-lora"
+    drop_trigger: float = 0.05  # metric down over 5 % from baseline
+    growth_trigger: float = 0.10  # 10-20 % new approved examples
+    incremental_max_share: float = 0.30  # more new data than that: full retraining
+    max_increments: int = 5  # then a full retraining, so that errors do not add up
+    cooldown_s: float = 3_600.0
+    gate_min_gain: float = -0.02  # task score may not fall more than this below the live adapter
+    gate_max_loss_ratio: float = 1.05  # held-out loss at most 5 % above the live adapter's
+    gate_examples: int = Field(default=64, ge=1)
+
+
+class CanarySettings(Section):
+    """The canary's steps, error rates and guardrails. Source: DESIGN section 3."""
+
+    shares: tuple[Share, ...] = (0.01, 0.05, 0.25, 0.50)
+    step_min_exposures: int = 30  # in the canary arm, before the share grows
+    step_min_s: float = 300.0
+    min_ratings: int = 20  # over both arms and all steps, before a promotion
+    min_s: float = 900.0  # time in canary before a promotion
+    deadline_s: float = 14 * 86_400.0
+    alpha_promote: Alpha = 0.05
+    alpha_roll_back: Alpha = 0.05
+    alpha_guardrail: Alpha = 0.025
+    margin: Share = 0.0  # promote only what is better than baseline - margin
+    error_tolerance: Share = 0.02  # d of the error guardrail
+    latency_over_s: float = 10.0  # q: an answer slower than this counts against its arm
+    latency_tolerance: Share = 0.05  # d of the latency guardrail
+    breaker_errors: int = 5  # consecutive canary errors that trip the hard breaker
+    holdback: Share = 0.05  # stays on the old adapter during the watch
+    watch_s: float = 86_400.0
+    check_every_s: float = 5.0
+
+    @field_validator("shares")
+    @classmethod
+    def _growing(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if not shares or list(shares) != sorted(set(shares)) or shares[0] <= 0.0:
+            raise ValueError(
+                f"shares must be positive and grow, for instance 0.01, 0.05; got {shares}"
+            )
+        return shares
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RATCHET_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    data_dir: Path = Path(".ratchet")  # log, store, datasets, runs, adapters, reports
+    store_url: str | None = None  # default: SQLite in data_dir
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    secrets: tuple[SecretStr, ...] = ()  # receipt keys, newest first; default: a file in data_dir
+    applications: dict[str, ApplicationSettings] = {}
+    engine: EngineSettings = EngineSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    log: LogSettings = LogSettings()
+    curation: CurationSettings = CurationSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    canary: CanarySettings = CanarySettings()
+
+    @property
+    def store_address(self) -> str:
+        """The store's SQLAlchemy URL."""
+        return self.store_url or f"sqlite:///{self.data_dir.resolve() / 'store.db'}"
+
+    @property
+    def log_path(self) -> Path:
+        """The file of the embedded event log."""
+        return self.data_dir / "log.db"
+
+    def folder(self, name: Literal["datasets", "runs", "adapters", "reports"]) -> Path:
+        """Return (and make) the folder in which a stage keeps its files."""
+        path = (self.data_dir / name).resolve()
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def signing_keys(self) -> tuple[bytes, ...]:
+        """Return the receipt keys, newest first; the first signs, all verify.
+
+        Without `secrets` a key is made once and kept in `data_dir`, readable by its owner.
+        """
+        if self.secrets:
+            return tuple(secret.get_secret_value().encode() for secret in self.secrets)
+        return (_own_key(self.data_dir / "signing.key"),)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, TOML file."""
+        file = os.environ.get(FILE_VARIABLE, str(DEFAULT_FILE))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(file))
+
+
+def load_settings(file: Path | None = None) -> Settings:
+    """Return the settings from `file` (default: `$RATCHET_SETTINGS`, then `ratchet.toml`).
+
+    Raises: SettingsError that names each wrong value.
+    """
+    if file is not None:
+        os.environ[FILE_VARIABLE] = str(file)  # children started from here read the same file
+    named = os.environ.get(FILE_VARIABLE)
+    if named is not None and not Path(named).is_file():
+        raise SettingsError(f"settings file {named} does not exist: name another one or create it")
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = (
+            (".".join(map(str, issue["loc"])), issue["msg"], issue["input"])
+            for issue in error.errors()
+        )
+        told = "; ".join(f"{name}: {words} (got {value!r})" for name, words, value in faults)
+        raise SettingsError(f"wrong settings: {told}") from error
+    except ValueError as error:  # the TOML itself
+        raise SettingsError(f"{named or DEFAULT_FILE} is not valid TOML: {error}") from error
+
+
+def _own_key(path: Path) -> bytes:
+    if path.is_file():
+        return path.read_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.touch(mode=0o600)
+    fresh.write_bytes(secrets.token_hex(32).encode())
+    try:
+        os.link(fresh, path)  # fails if another process was first: then its key is the key
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
+    return path.read_bytes()
