@@ -1,0 +1,113 @@
+"""The events on the wire: what the gateway and the conductor put in the event log.
+
+Values are msgspec-encoded JSON with `schema` and `event_id`; the key is the interaction id
+(for rollouts, the rollout id). An event is a fact in the past tense and is never changed.
+Knows nothing of tables or topics' storage.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+INTERACTIONS_TOPIC = "ratchet.interactions.v1"
+FEEDBACK_TOPIC = "ratchet.feedback.v1"
+ROLLOUTS_TOPIC = "ratchet.rollouts.v1"
+DEAD_LETTER_TOPIC = "ratchet.dead-letter.v1"
+TOPICS = (INTERACTIONS_TOPIC, FEEDBACK_TOPIC, ROLLOUTS_TOPIC, DEAD_LETTER_TOPIC)
+
+Arm = Literal["baseline", "canary"]
+FeedbackKind = Literal["thumbs", "rating", "comment", "correction"]
+InteractionStatus = Literal["ok", "error", "disconnected"]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One chat turn; `content` is redacted text."""
+
+    role: str
+    content: str
+
+
+class InteractionFinished(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request and its answer, as served. Times in seconds; `subject` is a keyed hash."""
+
+    schema: Literal["interaction.v1"] = "interaction.v1"
+    event_id: str
+    interaction_id: str
+    application: str
+    subject: str | None = None
+    adapter: str | None = None  # None: the base model answered
+    arm: Arm = "baseline"
+    rollout_id: str | None = None  # set: this interaction is an exposure
+    step: int | None = None  # index of the rollout step (stratum) it was exposed in
+    endpoint: str
+    requested_model: str
+    messages: list[Message] = []
+    answer: str = ""
+    status: InteractionStatus = "ok"
+    error: str | None = None
+    finish_reason: str | None = None
+    stream: bool = False
+    parameters: dict[str, Any] = {}
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    latency_s: float
+    ttft_s: float | None = None  # time to first token
+    started_at: datetime
+
+
+class FeedbackGiven(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One fact that somebody stated about an interaction. Exactly one of the values is set."""
+
+    schema: Literal["feedback.v1"] = "feedback.v1"
+    event_id: str
+    client_id: str  # idempotency: equal client ids of one interaction are one feedback
+    interaction_id: str
+    application: str
+    subject: str | None = None
+    kind: FeedbackKind
+    thumbs: bool | None = None
+    rating: int | None = None  # 1-5
+    text: str | None = None  # comment or correction, redacted
+    given_at: datetime
+
+
+class RolloutChanged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A rollout moved to another state, with who or what decided it and why."""
+
+    schema: Literal["rollout.v1"] = "rollout.v1"
+    event_id: str
+    rollout_id: str
+    application: str
+    state: str
+    step: int
+    share: float
+    decided_by: str
+    reason: str
+    changed_at: datetime
+
+
+Event = InteractionFinished | FeedbackGiven | RolloutChanged
+
+_TYPE_OF_TOPIC: dict[str, type[Event]] = {
+    INTERACTIONS_TOPIC: InteractionFinished,
+    FEEDBACK_TOPIC: FeedbackGiven,
+    ROLLOUTS_TOPIC: RolloutChanged,
+}
+_ENCODER = msgspec.json.Encoder()
+_DECODERS = {topic: msgspec.json.Decoder(kind) for topic, kind in _TYPE_OF_TOPIC.items()}
+
+
+def encode(event: Event) -> bytes:
+    """Return the event as the JSON bytes that are appended to the log."""
+    return _ENCODER.encode(event)
+
+
+def decode(topic: str, value: bytes) -> Event:
+    """Return the event that `value` holds.
+
+    Raises: msgspec.ValidationError, msgspec.DecodeError if it is not an event of `topic`.
+    """
+    return _DECODERS[topic].decode(value)

@@ -1,0 +1,152 @@
+"""LOG → tables: applies the event log to the store, each event once in effect.
+
+Reads every topic from where the store says it stopped, and writes rows and new positions in one
+transaction: a crash at any point loses nothing and doubles nothing. A record that cannot be
+applied goes to the dead-letter topic and never stops the others. Two ingests may run; one of
+them moves on. Knows neither who wrote the events nor what their rows are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+from sqlalchemy import update
+from sqlalchemy.exc import DataError, IntegrityError
+from sqlmodel import Session, col, select
+
+from feedback.dead_letter import dead_letter
+from feedback.events import (
+    FEEDBACK_TOPIC,
+    INTERACTIONS_TOPIC,
+    ROLLOUTS_TOPIC,
+    Event,
+    FeedbackGiven,
+    decode,
+)
+from feedback.log.protocol import EventLog, Record
+from feedback.rows import write_rows
+from feedback.store import Store
+from feedback.tables import LogOffset
+
+CONSUMER = "ingest"
+SOURCES = (INTERACTIONS_TOPIC, FEEDBACK_TOPIC, ROLLOUTS_TOPIC)
+MAX_BATCH = 5_000  # SQLite takes 32,766 parameters in a statement, and a record needs up to 4
+
+# What the database says of a value that it cannot hold; a locked or lost database says others.
+REFUSED = (DataError, IntegrityError, OverflowError)
+
+Entry = tuple[Record, Event | None]  # None: nothing to write, only a position to move
+
+_log = structlog.get_logger(__name__)
+
+
+class Ingest:
+    """The consumer that fills the store; `batch` is the most records of a topic at a time."""
+
+    def __init__(self, log: EventLog, store: Store, *, batch: int) -> None:
+        self._log = log
+        self._store = store
+        self._batch = min(batch, MAX_BATCH)
+
+    def run_once(self) -> int:
+        """Apply the next records and return how many were dealt with; 0 at the log's end."""
+        positions = self._positions()
+        records = [
+            record
+            for topic in SOURCES
+            for record in self._log.read(topic, after=positions[topic], limit=self._batch)
+        ]
+        if records:
+            self._apply([(record, self._event(record)) for record in records], positions)
+        return len(records)
+
+    def drain(self) -> int:
+        """Apply everything up to the log's end and return how many records that were."""
+        total = 0
+        while count := self.run_once():
+            total += count
+        return total
+
+    def _positions(self) -> dict[str, int]:
+        with self._store.session() as session:
+            rows = session.exec(select(LogOffset).where(LogOffset.consumer == CONSUMER)).all()
+            positions = {row.topic: row.position for row in rows}
+            if missing := [topic for topic in SOURCES if topic not in positions]:
+                return positions | _begin(session, missing)
+        return positions
+
+    def _event(self, record: Record) -> Event | None:
+        """Return the record's event, or None if it has none and is buried."""
+        try:
+            return _coherent(decode(record.topic, record.value))
+        except (ValueError, RecursionError) as error:
+            self._bury(record, error)
+            return None
+
+    def _apply(self, batch: Sequence[Entry], positions: dict[str, int]) -> None:
+        """Apply the batch; if the database refuses it, one by one, to find which it means."""
+        try:
+            self._commit(batch, positions)
+        except REFUSED:
+            for record, event in batch:
+                self._apply_alone(record, event, positions)
+
+    def _apply_alone(self, record: Record, event: Event | None, positions: dict[str, int]) -> None:
+        try:
+            self._commit([(record, event)], positions)
+        except REFUSED as error:
+            self._bury(record, error)
+            self._commit([(record, None)], positions)
+
+    def _bury(self, record: Record, error: Exception) -> None:
+        """Keep a poison record for a person; before the commit, so that none is ever lost."""
+        self._log.append([dead_letter(record, error)])
+        _log.error(
+            "poison_record", topic=record.topic, offset=record.offset, error=type(error).__name__
+        )
+
+    def _commit(self, batch: Sequence[Entry], positions: dict[str, int]) -> None:
+        """Write rows and positions together, unless another ingest has moved a position."""
+        moved = {record.topic: record.offset for record, _ in batch}  # the last one wins
+        with self._store.session() as session:
+            if all(_advance(session, topic, positions[topic], to) for topic, to in moved.items()):
+                write_rows(session, [event for _, event in batch if event is not None])
+                session.commit()
+        positions.update(moved)
+
+
+def _begin(session: Session, topics: list[str]) -> dict[str, int]:
+    """Write the first position of each topic, and return them."""
+    session.add_all([LogOffset(consumer=CONSUMER, topic=topic, position=0) for topic in topics])
+    with suppress(IntegrityError):  # another ingest was quicker: its rows are as good
+        session.commit()
+    return dict.fromkeys(topics, 0)
+
+
+def _advance(session: Session, topic: str, position: int, to: int) -> bool:
+    """Move a position, as the transaction's first write, so that it locks out other ingests."""
+    moved = session.exec(
+        update(LogOffset)
+        .where(col(LogOffset.consumer) == CONSUMER, col(LogOffset.topic) == topic)
+        .where(col(LogOffset.position) == position)
+        .values(position=to)
+    )
+    return moved.rowcount == 1
+
+
+def _coherent(event: Event) -> Event:
+    """Return the event.
+
+    Raises: ValueError when a feedback's value does not fit its kind.
+    """
+    if not isinstance(event, FeedbackGiven):
+        return event
+    values = {"thumbs": event.thumbs, "rating": event.rating, "text": event.text}
+    wanted = event.kind if event.kind in values else "text"
+    if [name for name, value in values.items() if value is not None] != [wanted]:
+        raise ValueError(f"a feedback of kind {event.kind} must have {wanted} and no other value")
+    if event.rating is not None and not 1 <= event.rating <= 5:
+        raise ValueError(f"rating is {event.rating}, not 1 to 5")
+    return event

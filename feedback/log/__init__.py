@@ -1,0 +1,1 @@
+"""The event log: what is appended here is durable, and is read in order by offset."""

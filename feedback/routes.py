@@ -1,0 +1,114 @@
+"""`POST /v1/feedback`: somebody rates, comments on or corrects an answer.
+
+A receipt, or an API key with an interaction id, goes in with one fact; a FeedbackGiven goes
+into the event log, and only then does the client get its 201. No database is read: the
+interaction itself may still be on its way. Text is redacted as its application wants it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, post
+
+from core.clock import utc_now
+from core.errors import AuthenticationError
+from core.ids import new_id, subject_hash
+from core.settings import Settings
+from feedback.api_keys import authenticate
+from feedback.events import FEEDBACK_TOPIC, FeedbackGiven, FeedbackKind, encode
+from feedback.http_errors import exception_handlers
+from feedback.log.group_commit import GroupCommit
+from feedback.log.protocol import NewRecord
+from feedback.receipts import verify
+from feedback.redaction import redact_mode
+from feedback.submission import Submission, parse_submission
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The answer to a feedback that is now durable; `id` is the client's, or a new one."""
+
+    id: str
+    interaction_id: str
+    kind: FeedbackKind
+    accepted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Rater:
+    """Who rates what, as a receipt or an API key proves it."""
+
+    interaction_id: str
+    application: str
+    subject: str | None
+
+
+def feedback_router(*, settings: Settings, commits: GroupCommit, keys: tuple[bytes, ...]) -> Router:
+    """Return the routes by which feedback comes in; `keys` sign receipts, newest first."""
+
+    @post("/feedback", request_max_body_size=settings.gateway.max_body_bytes)
+    async def give_feedback(request: Request[Any, Any, Any]) -> Response[Accepted]:
+        submission = parse_submission(await request.body())
+        rater = _rater(submission, request.headers.get("authorization"), settings, keys)
+        await _log_event(_event(submission, rater, settings), settings, commits)
+        accepted = Accepted(submission.client_id, rater.interaction_id, submission.kind)
+        return Response(accepted, status_code=201)
+
+    return Router(path="/v1", route_handlers=[give_feedback], exception_handlers=exception_handlers)
+
+
+def _rater(
+    submission: Submission,
+    authorization: str | None,
+    settings: Settings,
+    keys: tuple[bytes, ...],
+) -> _Rater:
+    """Return who rates.
+
+    Raises: AuthenticationError for a bad receipt, a bad API key, or an unknown application.
+    """
+    about = submission.about
+    if isinstance(about, str):
+        return _receipt_holder(about, settings, keys)
+    application = authenticate(authorization, settings)
+    user = about.user
+    subject = None if user is None else subject_hash(keys[0], application, user)
+    return _Rater(about.interaction_id, application, subject)
+
+
+def _receipt_holder(token: str, settings: Settings, keys: tuple[bytes, ...]) -> _Rater:
+    receipt = verify(token, keys, utc_now())
+    if receipt.application not in settings.applications:
+        raise AuthenticationError(
+            f"the receipt's application {receipt.application!r} is no longer served here",
+            field="receipt",
+        )
+    return _Rater(receipt.interaction_id, receipt.application, receipt.subject)
+
+
+def _event(submission: Submission, rater: _Rater, settings: Settings) -> FeedbackGiven:
+    value = submission.value
+    mode = settings.applications[rater.application].redaction
+    return FeedbackGiven(
+        event_id=new_id(),
+        client_id=submission.client_id,
+        interaction_id=rater.interaction_id,
+        application=rater.application,
+        subject=rater.subject,
+        kind=submission.kind,
+        thumbs=value if isinstance(value, bool) else None,
+        rating=value if type(value) is int else None,
+        text=redact_mode(value, mode) if isinstance(value, str) else None,
+        given_at=utc_now(),
+    )
+
+
+async def _log_event(event: FeedbackGiven, settings: Settings, commits: GroupCommit) -> None:
+    """Put the event in the log; in mode `async` without waiting for the disk."""
+    record = NewRecord(FEEDBACK_TOPIC, event.interaction_id, encode(event))
+    if settings.log.mode == "async":
+        commits.append_later(record)
+    else:
+        await commits.append(record)

@@ -1,0 +1,215 @@
+"""The store's tables: the data by which stages of the loop meet.
+
+Every stage reads and writes these rows and nothing else of another stage. Times are UTC;
+text is redacted; JSON columns hold plain values. One set of tables serves SQLite and
+PostgreSQL. Knows no logic: queries live with the stage that asks them.
+
+    Interaction ← Feedback          ingest writes, curation and monitoring read
+    DatasetVersion ← DatasetMember  curation writes, retrain reads
+    Run → Adapter                   retrain writes, loop moves the adapter's status
+    Application, Rollout            loop writes, serving reads
+    AdapterReplica                  serving writes, loop reads
+    VerdictRecord                   monitoring's numbers, stored by loop
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, Column, DateTime, Index, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from core.clock import utc_now
+
+
+def _utc_column(*, nullable: bool = False, index: bool = False) -> Any:
+    return Column(DateTime(timezone=True), nullable=nullable, index=index)
+
+
+def _json_column() -> Any:
+    return Column(JSON, nullable=False)
+
+
+class Application(SQLModel, table=True):
+    """An owner of interactions, adapters and rollouts; `live_adapter` None means the base model."""
+
+    name: str = Field(primary_key=True)
+    live_adapter: str | None = None
+    updated_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+
+
+class Interaction(SQLModel, table=True):
+    """One request and its answer."""
+
+    __table_args__: ClassVar[Any] = (
+        # monitoring counts the exposures of one rollout; curation walks one application in time
+        Index("ix_interaction_rollout", "rollout_id", "step", "arm"),
+        Index("ix_interaction_application_time", "application", "started_at"),
+    )
+
+    id: str = Field(primary_key=True)
+    application: str
+    subject: str | None = None
+    adapter: str | None = None
+    arm: str = "baseline"
+    rollout_id: str | None = None
+    step: int | None = None
+    endpoint: str
+    requested_model: str
+    messages: list[dict[str, Any]] = Field(default_factory=list, sa_column=_json_column())
+    answer: str = ""
+    status: str = "ok"
+    error: str | None = None
+    finish_reason: str | None = None
+    stream: bool = False
+    parameters: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    latency_s: float
+    ttft_s: float | None = None
+    started_at: datetime = Field(sa_column=_utc_column())
+    event_id: str = Field(unique=True)
+
+
+class Feedback(SQLModel, table=True):
+    """One fact about an interaction; `effective` marks the last one of a subject and kind."""
+
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("interaction_id", "client_id"),
+        Index("ix_feedback_interaction", "interaction_id", "kind", "effective"),
+    )
+
+    event_id: str = Field(primary_key=True)
+    client_id: str
+    interaction_id: str  # may arrive before its interaction: no foreign key
+    application: str
+    subject: str | None = None
+    kind: str
+    thumbs: bool | None = None
+    rating: int | None = None
+    text: str | None = None
+    effective: bool = True
+    given_at: datetime = Field(sa_column=_utc_column())
+
+
+class LogOffset(SQLModel, table=True):
+    """How far a consumer group has applied a topic; written with the rows it applied."""
+
+    consumer: str = Field(primary_key=True)
+    topic: str = Field(primary_key=True)
+    position: int
+
+
+class DatasetVersion(SQLModel, table=True):
+    """An immutable, hashed set of examples in a folder."""
+
+    id: str = Field(primary_key=True)  # application--dN
+    application: str = Field(index=True)
+    parent: str | None = None
+    path: str
+    content_hash: str
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    new_rows: int  # examples that the parent did not have
+    manifest: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+
+
+class DatasetMember(SQLModel, table=True):
+    """Lineage: this interaction of this subject is in that dataset version."""
+
+    dataset_id: str = Field(primary_key=True)
+    interaction_id: str = Field(primary_key=True, index=True)
+    subject: str | None = Field(default=None, index=True)
+    split: str
+
+
+class Run(SQLModel, table=True):
+    """One training: why it started, on what, how it went."""
+
+    id: str = Field(primary_key=True)
+    application: str = Field(index=True)
+    dataset_id: str
+    recipe: str
+    mode: str  # incremental | full
+    parent_adapter: str | None = None
+    reason: str
+    status: str  # running | finished | failed
+    folder: str
+    hyperparameters: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
+    metrics: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
+    error: str | None = None
+    started_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+    finished_at: datetime | None = Field(default=None, sa_column=_utc_column(nullable=True))
+
+
+class Adapter(SQLModel, table=True):
+    """One immutable LoRA version, `application--vN`, stored by content hash."""
+
+    name: str = Field(primary_key=True)
+    application: str = Field(index=True)
+    base_model: str
+    path: str = Field(unique=True)
+    content_hash: str
+    run_id: str
+    dataset_id: str
+    parent_adapter: str | None = None
+    status: str = "candidate"  # candidate gated canary live retired rolled_back inconclusive
+    rank: int
+    gate: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
+    override_by: str | None = None  # the operator who sent it past a failed gate
+    override_reason: str | None = None
+    model_metadata: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+    created_by: str
+
+
+class Rollout(SQLModel, table=True):
+    """The path of an adapter to traffic: the desired state that serving makes true."""
+
+    __table_args__: ClassVar[Any] = (Index("ix_rollout_application", "application", "state"),)
+
+    id: str = Field(primary_key=True)
+    application: str
+    baseline_adapter: str | None = None  # None: the base model
+    canary_adapter: str
+    state: str  # shadow canary watch live rolled_back inconclusive paused
+    step: int = 0  # index into the settings' steps; the stratum of exposures
+    share: float = 0.0  # of subjects in the canary arm, 0-1
+    salt: str
+    settings: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
+    decided_by: str = "conductor"
+    reason: str = ""
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+    state_since: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+    step_since: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+    finished_at: datetime | None = Field(default=None, sa_column=_utc_column(nullable=True))
+
+
+class VerdictRecord(SQLModel, table=True):
+    """A verdict with the counts and settings from which anyone can recompute it."""
+
+    id: str = Field(primary_key=True)
+    rollout_id: str = Field(index=True)
+    state: str
+    step: int
+    share: float
+    decision: str  # promote | hold | roll_back
+    reason: str
+    counts: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
+    numbers: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
+    settings_hash: str
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+
+
+class AdapterReplica(SQLModel, table=True):
+    """What one engine says of one adapter; a replica takes part in an arm only when `ready`."""
+
+    adapter: str = Field(primary_key=True)
+    engine: str = Field(primary_key=True)  # the engine's base URL
+    state: str  # loading | ready | refused | failed
+    error: str | None = None
+    attempts: int = 0
+    checked_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())

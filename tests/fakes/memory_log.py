@@ -1,0 +1,52 @@
+"""An event log in memory, for tests: the same contract as the spool, nothing on disk.
+
+`commits` counts the batches it took, so that a test can see how appends were grouped.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from core.errors import LogFullError
+from feedback.log.protocol import NewRecord, Record
+
+
+class MemoryLog:
+    """An `EventLog` that forgets everything with the process."""
+
+    def __init__(self, *, max_bytes: int = 1 << 30) -> None:
+        self.max_bytes = max_bytes
+        self.commits = 0
+        self._records: list[Record] = []
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def append(self, records: Sequence[NewRecord]) -> None:
+        """Keep the records, all of them or none."""
+        added = sum(len(record.key) + len(record.value) for record in records)
+        with self._lock:
+            if self._bytes + added > self.max_bytes:
+                raise LogFullError(
+                    f"the event log is full: it holds {self._bytes:,} bytes and log.max_bytes is "
+                    f"{self.max_bytes:,}. Raise log.max_bytes"
+                )
+            for record in records:
+                offset = len(self._records) + 1
+                self._records.append(Record(record.topic, offset, record.key, record.value))
+            self._bytes += added
+            self.commits += 1
+
+    def read(self, topic: str, *, after: int, limit: int) -> list[Record]:
+        """Return at most `limit` records of `topic` with offset above `after`, in order."""
+        with self._lock:
+            later = self._records[after:]
+        return [record for record in later if record.topic == topic][:limit]
+
+    def end(self, topic: str) -> int:
+        """Return the offset of the newest record of `topic`, or 0 when there is none."""
+        with self._lock:
+            return max((rec.offset for rec in self._records if rec.topic == topic), default=0)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to release."""
