@@ -1,0 +1,198 @@
+"""Evidence about two arms that may be looked at after every single outcome.
+
+DETECT → CANARY. In come hits and misses per step and arm; out goes the logarithm of an
+e-process against "the canary's share is at most (or at least) the baseline's plus d", and
+the confidence sequence of the difference. Pure: standard library only, no time, no I/O.
+Knows nothing of ratings, guardrails or decisions: that is `monitoring.verdict`.
+
+For step k and arm a with s hits and f misses, the mixture over Beta(1/2, 1/2) is
+
+    m(s, f) = B(1/2 + s, 1/2 + f) / B(1/2, 1/2)
+
+and the evidence against H0 multiplies over the steps, each with its own shares p:
+
+    E(H0) = prod_k  m(s_ck, f_ck) m(s_bk, f_bk)
+                    / sup_{p in H0} p_c^s_ck (1 - p_c)^f_ck p_b^s_bk (1 - p_b)^f_bk
+
+Why it is valid: for the true p the same ratio with p in the denominator is a nonnegative
+martingale that starts at 1, whatever the arms' shares of traffic, and E is never above it
+while p is in H0. So by Ville's inequality P(E ever reaches 1/alpha | H0) <= alpha, under any
+peeking and stopping. H0 says the same of every step; a share may drift between steps but
+not within one. E is the evidence of the counts as they are now; that it was once above the
+threshold counts only if somebody acted on it then.
+
+Source: Ville 1939 (Étude critique de la notion de collectif); Krichevsky and Trofimov 1981
+(the mixture); Wasserman, Ramdas and Balakrishnan 2020 (Universal inference, PNAS 117:16880);
+Turner, Ly and Grünwald 2024 (E-variables for k-sample tests, JSPI 230:106116) treat the same
+two streams with another e-variable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+HALVINGS = 60  # of an interval of length <= 1: down to the last bit of a float
+INTERVAL_HALVINGS = 24  # of [-1, 1]: the difference to within 2e-7
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often something happened in one arm, and how often not."""
+
+    hits: int
+    misses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """Both arms during one step of the rollout."""
+
+    baseline: Tally
+    canary: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The differences canary - baseline that are not ruled out, from `low` to `high`.
+
+    `low > high` is possible: the difference then is not the same in all steps.
+    """
+
+    low: float
+    high: float
+
+
+def log_e_at_most(strata: Sequence[Stratum], difference: float) -> float:
+    """Return log E against H0: p_canary - p_baseline <= difference, in every step.
+
+    Large: the canary's share is higher than that. Without outcomes it is 0 (E = 1); it is
+    infinite when H0 makes the outcomes impossible.
+    """
+    return sum(_log_mixtures(s) - _log_sup_at_most(s, difference) for s in strata)
+
+
+def log_e_at_least(strata: Sequence[Stratum], difference: float) -> float:
+    """Return log E against H0: p_canary - p_baseline >= difference, in every step.
+
+    Large: the canary's share is lower than that.
+    """
+    exchanged = [Stratum(baseline=s.canary, canary=s.baseline) for s in strata]
+    return log_e_at_most(exchanged, -difference)
+
+
+def confidence_sequence(
+    strata: Sequence[Stratum], *, alpha_low: float, alpha_high: float
+) -> Interval:
+    """Return all differences that neither one-sided e-process rules out.
+
+    At and below `low` E against "at most" has reached 1/alpha_low; at and above `high` E
+    against "at least" has reached 1/alpha_high. The true difference, if it is the same in all
+    steps, stays inside at all times with probability 1 - max(alpha_low, alpha_high): at the
+    true shares both e-processes lie below one and the same martingale, so the errors of the
+    two sides do not add up.
+    """
+    low = _last_ruled_out(lambda d: log_e_at_most(strata, d), alpha_low)
+    high = -_last_ruled_out(lambda d: log_e_at_least(strata, -d), alpha_high)
+    return Interval(low, high)
+
+
+def _last_ruled_out(log_e_at: Callable[[float], float], alpha: float) -> float:
+    """Return the largest d in [-1, 1] with E >= 1/alpha, for an E that falls with d; else -1."""
+    ruled_out, kept = -1.0, 1.0  # d = 1 allows everything: never ruled out
+    needed = -math.log(alpha)
+    if log_e_at(ruled_out) < needed:
+        return ruled_out
+    for _ in range(INTERVAL_HALVINGS):
+        middle = (ruled_out + kept) / 2
+        if log_e_at(middle) >= needed:
+            ruled_out = middle
+        else:
+            kept = middle
+    return ruled_out
+
+
+def _log_mixtures(stratum: Stratum) -> float:
+    return _log_mixture(stratum.baseline) + _log_mixture(stratum.canary)
+
+
+def _log_mixture(tally: Tally) -> float:
+    """Return log B(1/2 + s, 1/2 + f) / B(1/2, 1/2)."""
+    return _log_beta(0.5 + tally.hits, 0.5 + tally.misses) - _log_beta(0.5, 0.5)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def _log_sup_at_most(stratum: Stratum, difference: float) -> float:
+    """Return the largest log-likelihood of one step under p_canary - p_baseline <= difference.
+
+    The log-likelihood is concave and H0 convex: if no best pair of shares lies in H0, then the
+    best one of H0 lies on its edge p_canary = p_baseline + difference.
+    """
+    baseline, canary = stratum.baseline, stratum.canary
+    best_baseline = _best_share(baseline, if_empty=1.0)
+    best_canary = _best_share(canary, if_empty=0.0)
+    if best_canary - best_baseline <= difference:
+        return _log_likelihood(baseline, best_baseline) + _log_likelihood(canary, best_canary)
+    share = _best_share_on_edge(stratum, difference)
+    return _log_likelihood(baseline, share) + _log_likelihood(canary, _clip(share + difference))
+
+
+def _best_share(tally: Tally, *, if_empty: float) -> float:
+    outcomes = tally.hits + tally.misses
+    return tally.hits / outcomes if outcomes else if_empty  # without outcomes any share is best
+
+
+def _best_share_on_edge(stratum: Stratum, difference: float) -> float:
+    """Return the baseline's share that is best if the canary's is `difference` above it.
+
+    Halves [low, high] by the sign of the slope, which falls with the share. The ends are
+    taken exactly: there a share is 0 or 1, and only an arm without hits (or misses) may be.
+    """
+    baseline, canary = stratum.baseline, stratum.canary
+    if difference == 0.0:  # both arms have one share: the pooled one
+        hits = baseline.hits + canary.hits
+        return hits / (hits + baseline.misses + canary.misses)
+    low, high = max(0.0, -difference), min(1.0, 1.0 - difference)
+    if low >= high or _slope(stratum, low, difference) <= 0.0:
+        return low
+    if _slope(stratum, high, difference) >= 0.0:
+        return high
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if _slope(stratum, middle, difference) > 0.0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _slope(stratum: Stratum, share: float, difference: float) -> float:
+    """Return d/dp of the log-likelihood along the edge, at p_baseline = share."""
+    other = _clip(share + difference)
+    rise = _ratio(stratum.baseline.hits, share) + _ratio(stratum.canary.hits, other)
+    fall = _ratio(stratum.baseline.misses, 1.0 - share) + _ratio(stratum.canary.misses, 1.0 - other)
+    return rise - fall
+
+
+def _ratio(count: int, share: float) -> float:
+    if count == 0:
+        return 0.0
+    return count / share if share > 0.0 else math.inf
+
+
+def _log_likelihood(tally: Tally, share: float) -> float:
+    return _log_power(tally.hits, share) + _log_power(tally.misses, 1.0 - share)
+
+
+def _log_power(count: int, share: float) -> float:
+    if count == 0:
+        return 0.0
+    return count * math.log(share) if share > 0.0 else -math.inf
+
+
+def _clip(share: float) -> float:
+    return min(1.0, max(0.0, share))  # p + d may miss 0 or 1 by the last bit
