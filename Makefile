@@ -1,0 +1,57 @@
+# Two commands on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3.11
+BIN := .venv/bin
+SETUP = $(PYTHON) deploy/setup/setup.py $(if $(ENGINE),--engine $(ENGINE))
+
+# Nothing is fetched from a hub while Ratchet runs, and nothing is reported to anyone.
+export HF_HUB_OFFLINE := 1
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test up setup setup-test check format lock docs clean
+
+help:  ## list the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup  ## turn the whole loop once with simulated users (about 15 minutes on 2 cores)
+	$(BIN)/ratchet demo
+
+test: setup-test  ## run all tests, on the real engine and model too
+	$(BIN)/python -m pytest
+
+up: setup  ## start the service and keep it running until Ctrl-C
+	$(BIN)/ratchet init assistant
+	$(BIN)/ratchet up
+
+setup: python  ## create .venv and the model; ENGINE=gpu takes vLLM's CUDA build
+	@$(SETUP)
+
+setup-test: python  ## the same, with what tests and checks need
+	@$(SETUP) --test
+
+check: setup-test  ## static checks: ruff, formatting, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+format: setup-test  ## let ruff mend and format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: python  ## write deploy/requirements anew; UPGRADE=1 takes newer versions
+	$(PYTHON) deploy/setup/lock.py $(if $(UPGRADE),--upgrade)
+
+docs: setup  ## write docs/reference/settings.md from core/settings.py
+	$(BIN)/python docs/reference/settings_page.py
+
+clean:  ## remove .venv, caches and builds; keeps .ratchet, models and demo
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: python
+python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "Ratchet needs Python 3.11, and $(PYTHON) is not on the path."; \
+	  echo "Install it (Debian: apt-get install python3.11 python3.11-venv)"; \
+	  echo "or name yours: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
