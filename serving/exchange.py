@@ -1,0 +1,200 @@
+"""SERVE: one interaction, from the request's arrival to the event in the log.
+
+An exchange knows who asked, who answers, and since when; it makes the receipt that goes out with
+the answer and the InteractionFinished that goes into the log. The ledger writes that event before
+the answer ends, or follows the policy for a full log. Text is redacted here, before it is written
+anywhere. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from core.clock import utc_now
+from core.errors import LogFullError
+from core.ids import new_id, subject_hash
+from core.settings import RedactionMode, Settings
+from feedback.events import (
+    INTERACTIONS_TOPIC,
+    InteractionFinished,
+    InteractionStatus,
+    Message,
+    encode,
+)
+from feedback.log.group_commit import GroupCommit
+from feedback.log.protocol import NewRecord
+from feedback.receipts import Receipt, sign
+from feedback.redaction import redact_mode
+from serving.hardware import BASE_MODEL_NAME
+from serving.requests import InferenceRequest, logged_parameters, user_of
+from serving.routing import Assignment
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asked what, and when. `endpoint` is the path, `started_s` monotonic."""
+
+    interaction_id: str
+    application: str
+    subject: str | None
+    endpoint: str
+    request: InferenceRequest
+    started_at: datetime
+    started_s: float
+
+    @property
+    def unit(self) -> str:
+        """What the arm sticks to: the end user, or this interaction where none is named."""
+        return self.subject or self.interaction_id
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it went, as far as it came. Times in seconds since the request arrived."""
+
+    status: InteractionStatus
+    latency_s: float
+    answer: str = ""
+    finish_reason: str | None = None
+    error: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    ttft_s: float | None = None
+    reached_engine: bool = True  # False: no adapter was used, so this is no exposure
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request with its assignment and its receipt."""
+
+    asked: Asked
+    assignment: Assignment
+    receipt: str
+
+    @property
+    def served_by(self) -> str:
+        """The engine's name for who answers."""
+        return self.assignment.adapter or BASE_MODEL_NAME
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that every answer carries."""
+        return {
+            "x-ratchet-interaction": self.asked.interaction_id,
+            "x-ratchet-receipt": self.receipt,
+            "x-ratchet-adapter": self.served_by,
+        }
+
+    def stamp(self) -> dict[str, Any]:
+        """Return what the body carries under `ratchet`; `arm` only on an exposure."""
+        stamp = {
+            "interaction": self.asked.interaction_id,
+            "receipt": self.receipt,
+            "adapter": self.served_by,
+        }
+        return stamp | ({"arm": self.assignment.arm} if self.assignment.rollout_id else {})
+
+    def elapsed_s(self) -> float:
+        """Return the seconds since the request arrived."""
+        return time.monotonic() - self.asked.started_s
+
+
+@dataclass
+class Ledger:
+    """Begins exchanges, and writes their events; counts what it could not write."""
+
+    settings: Settings
+    commits: GroupCommit
+    keys: tuple[bytes, ...]
+    unlogged: int = field(default=0, init=False)
+
+    def asked(self, application: str, endpoint: str, request: InferenceRequest) -> Asked:
+        """Return the request as an interaction that begins now."""
+        user = user_of(request)
+        return Asked(
+            interaction_id=new_id(),
+            application=application,
+            subject=None if user is None else subject_hash(self.keys[0], application, user),
+            endpoint=endpoint,
+            request=request,
+            started_at=utc_now(),
+            started_s=time.monotonic(),
+        )
+
+    def exchange(self, asked: Asked, assignment: Assignment) -> Exchange:
+        """Return the exchange, with a signed receipt for whoever gets the answer."""
+        issued_at = int(asked.started_at.timestamp())
+        receipt = Receipt(
+            interaction_id=asked.interaction_id,
+            application=asked.application,
+            subject=asked.subject,
+            adapter=assignment.adapter,
+            arm=assignment.arm,
+            issued_at=issued_at,
+            expires_at=issued_at + int(self.settings.gateway.receipt_ttl_s),
+        )
+        return Exchange(asked, assignment, sign(receipt, self.keys))
+
+    async def write(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Return once the interaction is in the log, or may be served without.
+
+        Raises: LogFullError when the log is full and the policy is to refuse.
+        """
+        mode = self.settings.applications[exchange.asked.application].redaction
+        event = _event(exchange, outcome, mode)
+        record = NewRecord(INTERACTIONS_TOPIC, event.interaction_id, encode(event))
+        if self.settings.log.mode == "async":
+            self.commits.append_later(record)
+            return
+        try:
+            await self.commits.append(record)
+        except LogFullError as error:
+            self.unlogged += 1
+            _log.error(
+                "interaction_unlogged",
+                interaction=event.interaction_id,
+                application=event.application,
+                unlogged=self.unlogged,
+                error=error.message,
+            )
+            if self.settings.log.full_policy == "refuse":
+                raise
+
+
+def _event(exchange: Exchange, outcome: Outcome, mode: RedactionMode) -> InteractionFinished:
+    asked, assignment = exchange.asked, exchange.assignment
+    exposed = outcome.reached_engine
+    fell_back = {"fell_back": True} if assignment.fell_back else {}
+    return InteractionFinished(
+        event_id=new_id(),
+        interaction_id=asked.interaction_id,
+        application=asked.application,
+        subject=asked.subject,
+        adapter=assignment.adapter,
+        arm=assignment.arm,
+        rollout_id=assignment.rollout_id if exposed else None,
+        step=assignment.step if exposed else None,
+        endpoint=asked.endpoint,
+        requested_model=asked.request.model,
+        messages=[
+            Message(turn.role, redact_mode(turn.content, mode))
+            for turn in asked.request.logged_messages()
+        ],
+        answer=redact_mode(outcome.answer, mode),
+        status=outcome.status,
+        error=outcome.error,
+        finish_reason=outcome.finish_reason,
+        stream=bool(asked.request.stream),
+        parameters=logged_parameters(asked.request) | fell_back,
+        prompt_tokens=outcome.prompt_tokens,
+        completion_tokens=outcome.completion_tokens,
+        latency_s=outcome.latency_s,
+        ttft_s=outcome.ttft_s,
+        started_at=asked.started_at,
+    )

@@ -1,0 +1,63 @@
+"""What tests of several packages share: the base model, and one real engine for all of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.settings import EngineSettings, Settings
+from serving.launcher import run_engine
+from tests.ports import free_port
+
+MODEL_VARIABLE = "RATCHET_TEST_MODEL"
+DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "models" / "smollm2-135m-instruct"
+START_TIMEOUT_S = 420.0  # under load; 25 s on an idle machine
+
+
+@pytest.fixture(scope="session")
+def base_model() -> Path:
+    """Give the folder of the base model; without one, CI fails and others skip."""
+    folder = Path(os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL)
+    if (folder / "config.json").is_file():
+        return folder
+    mend = f"no model in {folder}: run `make setup`, or set {MODEL_VARIABLE} to its folder"
+    if os.environ.get("CI"):
+        pytest.fail(mend)
+    pytest.skip(mend)
+
+
+@pytest.fixture(scope="session")
+def vllm_engine(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of one real vLLM for the whole session, started as Ratchet starts it."""
+    settings = Settings(
+        data_dir=tmp_path_factory.mktemp("engine"),
+        engine=EngineSettings(
+            model=base_model.resolve(), port=free_port(), start_timeout_s=START_TIMEOUT_S
+        ),
+    )
+    stop, ready = threading.Event(), threading.Event()
+    faults: list[Exception] = []
+
+    def run() -> None:
+        try:
+            run_engine(settings, stop, on_ready=ready.set)
+        except Exception as error:  # told to the test that waits
+            faults.append(error)
+            ready.set()
+
+    thread = threading.Thread(target=run, name="vllm-engine")
+    thread.start()
+    try:
+        assert ready.wait(START_TIMEOUT_S + 30), (
+            "the launcher neither started the engine nor failed"
+        )
+        if faults:
+            raise faults[0]
+        yield settings.engine.url
+    finally:
+        stop.set()
+        thread.join(60)

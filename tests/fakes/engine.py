@@ -1,0 +1,329 @@
+"""A vLLM that answers by rule: the same routes, shapes and faults, no model and no wait.
+
+Keeps to what tests/contract/test_engine.py holds for the real one too. In a test:
+
+    with FakeEngine() as engine: ... engine.url, engine.fail_next(503), engine.restart()
+
+As a process, for what starts and stops engines: `python -m tests.fakes.engine PORT`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+MAX_MODEL_LEN = 2048
+MAX_LORA_RANK = 16
+BASE = "base"
+
+
+def answer_by_rule(model: str, prompt: str) -> str:
+    """Return an answer from which a test can tell who answered what."""
+    return f"{model} answers: {prompt.strip()}"
+
+
+class FakeEngine:
+    """An engine on a free port of the loopback, in its own thread."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
+        self.reply: Callable[[str, str], str] = answer_by_rule
+        self.adapters: dict[str, str] = {}
+        self.bodies: list[dict[str, Any]] = []  # of the inference requests that came
+        self.word_pause_s = 0.0
+        self.running = 0
+        self.aborted = 0
+        self.broken_after: int | None = None  # words of a stream, then the connection is cut
+        self.stream_fault: str | None = None  # message of an error inside the stream
+        self.healthy = True
+        self._faults: list[tuple[str, int, str]] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """The engine's base URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._call(self._start())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._call(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def fail_next(
+        self, status: int, *, times: int = 1, path: str = "", message: str = "injected"
+    ) -> None:
+        """Answer the next `times` requests whose path contains `path` with `status`."""
+        self._faults += [(path, status, message)] * times
+
+    def stop(self) -> None:
+        """Go away, as an engine that crashed: connections are refused."""
+        self._call(self._stop())
+
+    def restart(self) -> None:
+        """Come (back) up on the same port, knowing no adapters."""
+        self._call(self._stop())
+        self.adapters.clear()
+        self._call(self._start())
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+        """Return when the condition holds; the test fails if it never does."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, "the fake engine did not come to that in time"
+            time.sleep(0.005)
+
+    def _call(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+
+    async def _start(self) -> None:
+        # handler_cancellation: a client that leaves aborts its request, as in vLLM
+        self._runner = web.AppRunner(
+            self.app(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def app(self) -> web.Application:
+        """Return the routes."""
+
+        @web.middleware
+        async def inject(request: web.Request, handler: Any) -> web.StreamResponse:
+            return await self._inject(request, handler)
+
+        app = web.Application(middlewares=[inject])
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/load_lora_adapter", self._load)
+        app.router.add_post("/v1/unload_lora_adapter", self._unload)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/completions", self._complete)
+        return app
+
+    async def _inject(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        for fault in self._faults:
+            path, status, message = fault
+            if path in request.path:
+                self._faults.remove(fault)
+                return _error(status, message)
+        return await handler(request)
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return web.Response(status=200 if self.healthy else 503)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(text=f'vllm:num_requests_running{{engine="0"}} {self.running}.0\n')
+
+    async def _models(self, _request: web.Request) -> web.Response:
+        cards = [{"id": BASE, "object": "model", "root": "fake", "parent": None}]
+        cards += [
+            {"id": name, "object": "model", "root": path, "parent": BASE}
+            for name, path in self.adapters.items()
+        ]
+        return web.json_response({"object": "list", "data": cards})
+
+    async def _load(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        name, folder = body["lora_name"], body["lora_path"]
+        if name in self.adapters:
+            return _error(400, f"The lora adapter '{name}' has already been loaded.")
+        config = Path(folder) / "adapter_config.json"
+        if not config.is_file():
+            return _error(404, f"Loading lora {name} failed: No adapter found for {folder}")
+        rank = json.loads(config.read_text())["r"]
+        if rank > MAX_LORA_RANK:
+            return _error(500, f"LoRA rank {rank} is greater than max_lora_rank {MAX_LORA_RANK}.")
+        self.adapters[name] = folder
+        return web.Response(text=f"Success: LoRA adapter '{name}' added successfully.")
+
+    async def _unload(self, request: web.Request) -> web.Response:
+        name = (await request.json())["lora_name"]
+        if self.adapters.pop(name, None) is None:
+            return _error(404, f"The lora adapter '{name}' cannot be found.")
+        return web.Response(text=f"Success: LoRA adapter '{name}' removed successfully.")
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        prompt = str(body["messages"][-1]["content"])
+        return await self._answer(request, body, prompt, _ChatShape())
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        prompt = body["prompt"] if isinstance(body["prompt"], str) else body["prompt"][0]
+        return await self._answer(request, body, prompt, _TextShape())
+
+    async def _answer(
+        self, request: web.Request, body: dict[str, Any], prompt: str, shape: _Shape
+    ) -> web.StreamResponse:
+        self.bodies.append(body)
+        model, max_tokens = body["model"], body.get("max_tokens") or 256
+        if model not in {BASE, *self.adapters}:
+            return _error(404, f"The model `{model}` does not exist.")
+        if max_tokens > MAX_MODEL_LEN:
+            return _error(400, f"max_tokens={max_tokens} is too large: {MAX_MODEL_LEN} tokens.")
+        words = self.reply(model, prompt).split(" ")
+        if body.get("ignore_eos"):  # goes on to max_tokens, as vLLM does
+            words = (words * max_tokens)[:max_tokens]
+        said, finish = words[:max_tokens], "length" if len(words) > max_tokens else "stop"
+        usage = {
+            "prompt_tokens": len(prompt.split()),
+            "completion_tokens": len(said),
+            "total_tokens": len(prompt.split()) + len(said),
+        }
+        head = {"id": shape.id, "created": 1, "model": model}
+        self.running += 1
+        try:
+            if body.get("stream"):
+                return await self._stream(request, body, shape, (head, said, finish, usage))
+            await asyncio.sleep(self.word_pause_s * len(said))
+            whole = shape.whole(" ".join(said), finish)
+            return web.json_response({**head, **whole, "usage": usage})
+        except (asyncio.CancelledError, ConnectionError):
+            self.aborted += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def _stream(
+        self,
+        request: web.Request,
+        body: dict[str, Any],
+        shape: _Shape,
+        answer: tuple[dict[str, Any], list[str], str, dict[str, int]],
+    ) -> web.StreamResponse:
+        head, said, finish, usage = answer
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        with_usage = (body.get("stream_options") or {}).get("include_usage", False)
+        async for choice in self._choices(shape, said, finish):
+            event = {**head, "object": shape.chunk, **choice}
+            if with_usage:
+                event["usage"] = None
+            await response.write(_event(event))
+        if self.broken_after is not None and request.transport is not None:
+            request.transport.abort()
+            return response
+        if self.stream_fault is not None:
+            fault = {"message": self.stream_fault, "type": "InternalServerError", "code": 500}
+            await response.write(_event({"error": fault}))
+        elif with_usage:
+            last = {**head, "object": shape.chunk, "choices": [], "usage": usage}
+            await response.write(_event(last))
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    async def _choices(
+        self, shape: _Shape, said: list[str], finish: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        for first in shape.first:
+            yield first
+        words = said[: self.broken_after]
+        for number, word in enumerate(words):
+            await asyncio.sleep(self.word_pause_s or 1e-4)
+            text = word if number == 0 else f" {word}"
+            ends = number == len(said) - 1 and self.stream_fault is None
+            yield shape.part(text, finish if ends else None)
+
+
+class _ChatShape:
+    """How chat answers look."""
+
+    id = "chatcmpl-fake"
+    chunk = "chat.completion.chunk"
+    first = ({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]},)
+
+    def whole(self, text: str, finish: str) -> dict[str, Any]:
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": finish}
+        return {"object": "chat.completion", "choices": [choice]}
+
+    def part(self, text: str, finish: str | None) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}
+
+
+class _TextShape:
+    """How text completions look."""
+
+    id = "cmpl-fake"
+    chunk = "text_completion"
+    first = ()
+
+    def whole(self, text: str, finish: str) -> dict[str, Any]:
+        choice = {"index": 0, "text": text, "finish_reason": finish}
+        return {"object": "text_completion", "choices": [choice]}
+
+    def part(self, text: str, finish: str | None) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "text": text, "finish_reason": finish}]}
+
+
+_Shape = _ChatShape | _TextShape
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(value)}\n\n".encode()
+
+
+def _error(status: int, message: str) -> web.Response:
+    body = {"message": message, "type": "FakeError", "param": None, "code": status}
+    return web.json_response({"error": body}, status=status)
+
+
+def main() -> None:
+    """Serve on the given port.
+
+    `--crash` ends badly at once; `--crash-when FILE` when the file is there (and removes it), and
+    `--sick-when FILE` then only stops being healthy;
+    `--child FILE` leaves a process that ignores SIGTERM, like a worker that hangs, and notes it.
+    """
+    port, options = int(sys.argv[1]), dict(zip(sys.argv[2::2], sys.argv[3::2], strict=True))
+    if "--crash" in options:
+        raise SystemExit(f"fake engine: {options['--crash']}")
+    if "--child" in options and os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        Path(options["--child"]).write_text(str(os.getpid()))
+        time.sleep(600)
+    crash, sick = (Path(options.get(name, "never")) for name in ("--crash-when", "--sick-when"))
+    with FakeEngine(port) as engine:
+        while not crash.exists():
+            time.sleep(0.02)
+            if sick.exists():
+                sick.unlink()
+                engine.healthy = False
+        crash.unlink()
+        print("fake engine: crashed as asked", flush=True)
+        os._exit(3)
+
+
+if __name__ == "__main__":
+    main()

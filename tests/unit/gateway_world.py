@@ -1,0 +1,202 @@
+"""A gateway on a free port, over a fake engine and a log in memory, for the gateway's tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+from pydantic import SecretStr
+
+from core.settings import (
+    ApplicationSettings,
+    EngineSettings,
+    GatewaySettings,
+    LogSettings,
+    Settings,
+)
+from feedback.events import INTERACTIONS_TOPIC, InteractionFinished, decode
+from feedback.store import Store
+from feedback.tables import Adapter, AdapterReplica, Application, Rollout
+from serving.gateway import run_gateway
+from tests.fakes.engine import FakeEngine
+from tests.fakes.memory_log import MemoryLog
+from tests.ports import free_port
+
+KEYS = (b"a key for tests",)
+APPLICATION = "shop"
+API_KEY = "shop-key"
+LIVE = "shop--v1"
+CANARY = "shop--v2"
+REFRESH_S = 0.05
+ORIGIN = "https://shop.example"
+
+
+@dataclass
+class World:
+    """Everything around one gateway."""
+
+    settings: Settings
+    engine: FakeEngine
+    store: Store
+    log: MemoryLog
+    forgotten: int = 0  # offset up to which `events` does not look
+
+    @property
+    def url(self) -> str:
+        """The gateway's base URL."""
+        return self.settings.gateway.url
+
+    def client(self, *, api_key: str = API_KEY) -> openai.OpenAI:
+        """Return the official client, without retries: a fault must show. Close it."""
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=api_key, max_retries=0, timeout=20)
+
+    def post(self, path: str, body: Any, *, api_key: str = API_KEY) -> httpx.Response:
+        """Send JSON as any client would."""
+        headers = {"authorization": f"Bearer {api_key}"}
+        return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=20)
+
+    def events(self) -> list[InteractionFinished]:
+        """Return the interactions that the log holds."""
+        records = self.log.read(INTERACTIONS_TOPIC, after=self.forgotten, limit=1000)
+        events = [decode(record.topic, record.value) for record in records]
+        return [event for event in events if isinstance(event, InteractionFinished)]
+
+    def wait_for_event(self) -> InteractionFinished:
+        """Return the only interaction, which may come after its client has gone."""
+        self.engine.wait_until(lambda: bool(self.events()))
+        (event,) = self.events()
+        return event
+
+    def add_live_adapter(self, name: str = LIVE, *, application: str = APPLICATION) -> None:
+        """Make `name` the application's live adapter, registered, loaded and ready."""
+        self.add_adapter(name, application=application)
+        with self.store.session() as session:
+            row = session.get(Application, application) or Application(name=application)
+            row.live_adapter = name
+            session.add(row)
+            session.commit()
+
+    def add_adapter(self, name: str, *, application: str = APPLICATION) -> None:
+        """Register an adapter that the engine has ready."""
+        self.engine.adapters[name] = f"adapters/{name}"
+        with self.store.session() as session:
+            session.add(registered(name, application))
+            session.add(AdapterReplica(adapter=name, engine=self.engine.url, state="ready"))
+            session.commit()
+
+    def add_rollout(self, *, share: float, state: str = "canary") -> None:
+        """Start a rollout of the second adapter against the live one."""
+        with self.store.session() as session:
+            session.add(
+                Rollout(
+                    id="rollout-1",
+                    application=APPLICATION,
+                    baseline_adapter=LIVE,
+                    canary_adapter=CANARY,
+                    state=state,
+                    step=1,
+                    share=share,
+                    salt="salt",
+                )
+            )
+            session.commit()
+
+    def wait_until_routed(self, model: str, *, served_by: str) -> None:
+        """Return when the gateway's route table says so; forgets the requests that it took."""
+
+        def is_served() -> bool:
+            answer = self.post("/v1/completions", {"model": model, "prompt": "?"})
+            return answer.headers.get("x-ratchet-adapter") == served_by
+
+        self.engine.wait_until(is_served)
+        self.forgotten = self.log.end(INTERACTIONS_TOPIC)
+        self.engine.bodies.clear()
+
+
+def registered(name: str, application: str, folder: str | None = None) -> Adapter:
+    """Return a row of the registry."""
+    return Adapter(
+        name=name,
+        application=application,
+        base_model="base",
+        path=folder or f"adapters/{name}",
+        content_hash=name,
+        run_id="run",
+        dataset_id="dataset",
+        rank=8,
+        created_by="test",
+    )
+
+
+def gateway_settings(folder: Path, engine: FakeEngine, **log: Any) -> Settings:
+    """Return settings with two applications and short times."""
+    return Settings(
+        data_dir=folder,
+        applications={
+            APPLICATION: ApplicationSettings(api_key=SecretStr(API_KEY)),
+            "bank": ApplicationSettings(api_key=SecretStr("bank-key"), redaction="metadata_only"),
+        },
+        engine=EngineSettings(port=engine.port),
+        gateway=GatewaySettings(
+            port=free_port(),
+            route_refresh_s=REFRESH_S,
+            max_body_bytes=20_000,
+            request_timeout_s=3.0,
+            allowed_origins=(ORIGIN,),
+        ),
+        log=LogSettings(**log),
+    )
+
+
+@contextmanager
+def open_world(
+    folder: Path,
+    *,
+    log: MemoryLog | None = None,
+    prepare: Callable[[World], None] | None = None,
+    **log_settings: Any,
+) -> Generator[World]:
+    """Give a world whose gateway is up; `prepare` fills the store before it starts."""
+    with FakeEngine() as engine:
+        settings = gateway_settings(folder, engine, **log_settings)
+        store = Store(settings.store_address)
+        store.create_tables()
+        world = World(settings, engine, store, log or MemoryLog())
+        if prepare is not None:
+            prepare(world)
+        with running_gateway(world):
+            yield world
+        store.close()
+
+
+@contextmanager
+def running_gateway(world: World) -> Generator[None]:
+    """Run the gateway in a thread until the block ends."""
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=run_gateway,
+        args=(world.settings,),
+        kwargs={"store": world.store, "log": world.log, "keys": KEYS, "stop": stop},
+        name="gateway",
+    )
+    thread.start()
+    try:
+        world.engine.wait_until(lambda: _answers(world.url), 20)
+        yield
+    finally:
+        stop.set()
+        thread.join(40)
+        assert not thread.is_alive(), "the gateway did not stop"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/live").status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,123 @@
+"""The route table: what the rows say, and nothing of what has ended or is not ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from core.clock import utc_now
+from feedback.store import Store
+from feedback.tables import AdapterReplica, Application, Rollout
+from serving.route_table import RouteTable, Snapshot
+from serving.routing import Route
+from tests.unit.gateway_world import registered
+
+ENGINE = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    opened.create_tables()
+    yield opened
+    opened.close()
+
+
+def add(store: Store, *rows: object) -> None:
+    with store.session() as session:
+        session.add_all(rows)
+        session.commit()
+
+
+def rollout(name: str, state: str, *, age_s: float = 0.0, ended: bool = False) -> Rollout:
+    now = utc_now()
+    return Rollout(
+        id=name,
+        application="shop",
+        baseline_adapter="shop--v1",
+        canary_adapter="shop--v2",
+        state=state,
+        step=1,
+        share=0.05,
+        salt="s",
+        created_at=now - timedelta(seconds=age_s),
+        finished_at=now if ended else None,
+    )
+
+
+def snapshot(store: Store) -> Snapshot:
+    table = RouteTable(store, ENGINE)
+    table.refresh()
+    assert table.current is not None
+    return table.current
+
+
+def test_a_route_holds_live_adapter_rollout_and_ready(store: Store) -> None:
+    """Everything that `assign` needs comes from the rows."""
+    add(
+        store,
+        Application(name="shop", live_adapter="shop--v1"),
+        rollout("r1", "canary"),
+        AdapterReplica(adapter="shop--v1", engine=ENGINE, state="ready"),
+        AdapterReplica(adapter="shop--v2", engine=ENGINE, state="loading"),
+        AdapterReplica(adapter="shop--v3", engine="http://elsewhere", state="ready"),
+    )
+    route = snapshot(store).route("shop")
+    assert (route.live_adapter, route.ready) == ("shop--v1", {"shop--v1"})
+    assert route.rollout is not None
+    assert (route.rollout.id, route.rollout.step, route.rollout.share) == ("r1", 1, 0.05)
+
+
+@pytest.mark.parametrize("state", ["live", "rolled_back", "inconclusive"])
+def test_an_ended_rollout_routes_nobody(store: Store, state: str) -> None:
+    """Its state says so, and so does its end."""
+    add(store, Application(name="shop"), rollout("r1", state, ended=True))
+    assert snapshot(store).route("shop").rollout is None
+
+
+def test_a_finished_rollout_routes_nobody_whatever_its_state(store: Store) -> None:
+    """A row with an end has ended."""
+    add(store, Application(name="shop"), rollout("r1", "canary", ended=True))
+    assert snapshot(store).route("shop").rollout is None
+
+
+def test_of_two_active_rollouts_the_newest_routes(store: Store) -> None:
+    """There should never be two; if there are, traffic is at least not split at random."""
+    add(store, Application(name="shop"), rollout("old", "canary", age_s=60))
+    add(store, rollout("new", "canary"))
+    found = snapshot(store).route("shop").rollout
+    assert found is not None
+    assert found.id == "new"
+
+
+def test_an_application_without_a_row_gets_the_base_model(store: Store) -> None:
+    """It is in the settings, but nobody has made its row yet."""
+    assert snapshot(store).route("new") == Route("new", None, None, frozenset())
+
+
+def test_only_own_and_ready_adapters_can_be_asked_for(store: Store) -> None:
+    """By name: registered for this application, and ready on this engine."""
+    add(
+        store,
+        registered("shop--v1", "shop"),
+        registered("shop--v2", "shop"),
+        registered("bank--v1", "bank"),
+        AdapterReplica(adapter="shop--v1", engine=ENGINE, state="ready"),
+        AdapterReplica(adapter="bank--v1", engine=ENGINE, state="ready"),
+    )
+    found = snapshot(store)
+    assert found.ready_adapters("shop") == {"shop--v1"}
+    assert found.ready_adapters("bank") == {"bank--v1"}
+    assert found.ready_adapters("nobody") == frozenset()
+
+
+def test_without_a_store_there_are_no_routes_yet(tmp_path: Path) -> None:
+    """A store without tables gives no snapshot, and no exception either."""
+    store = Store(f"sqlite:///{tmp_path / 'empty.db'}")
+    table = RouteTable(store, ENGINE)
+    table.refresh()
+    assert table.current is None
+    store.close()
