@@ -1,0 +1,97 @@
+"""The model card that lies in every adapter's folder: who made it of what, and how good it is.
+
+Plain facts go in, Markdown comes out. Source of the sections: fine-tuning guide,
+"Documentation and Knowledge Management". Knows nothing of tables or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def render_card(metadata: Mapping[str, Any], gate: Mapping[str, Any], content_hash: str) -> str:
+    """Return the card of the adapter that `metadata` (see `retrain.record`) describes."""
+    sections = (
+        _header(metadata),
+        _details(metadata, content_hash),
+        _intended_use(metadata),
+        _performance(metadata),
+        _evaluation(gate),
+        _limitations(metadata, gate),
+        _training_recipe(metadata),
+    )
+    return "\n".join(line for section in sections for line in (*section, ""))
+
+
+def _header(metadata: Mapping[str, Any]) -> Iterator[str]:
+    yield "---"
+    yield f"base_model: {metadata['base_model']}"
+    yield "library_name: peft"
+    yield "pipeline_tag: text-generation"
+    yield "---"
+    yield f"# {metadata['model_id']}"
+
+
+def _details(metadata: Mapping[str, Any], content_hash: str) -> Iterator[str]:
+    data, run = metadata["training_data"], metadata["run"]
+    method = metadata["hyperparameters"]
+    yield "## Model details"
+    yield f"- Base model: {metadata['base_model']}"
+    yield f"- Fine-tuning method: {method['trainer'].upper()}, LoRA (r={method['rank']})"
+    yield f"- Mode: {run['mode']}, continuing {run['continues'] or 'nothing: from the base model'}"
+    yield f"- Training data: {data['version']}, {data['size']} examples, hash {data['hash']}"
+    yield f"- Created at: {metadata['created_at']} by {metadata['trained_by']}"
+    yield f"- Reason: {run['reason']}"
+    yield f"- Content hash (all files but this one): {content_hash}"
+
+
+def _intended_use(metadata: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Intended use"
+    yield f"- Answering the requests of the application `{metadata['application']}`"
+    yield "- As a LoRA adapter on the base model above, with its chat template; on no other"
+    yield "- Not for other applications: it learnt from this one's users"
+
+
+def _performance(metadata: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Performance"
+    for name, value in metadata["metrics"].items():
+        yield f"- {name}: {_number(value)}"
+
+
+def _evaluation(gate: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Evaluation"
+    yield f"Gate: **{gate['decision']}**, compared with {gate['compared_with']}."
+    yield ""
+    for reason in gate["reasons"]:
+        yield f"- {reason}"
+    for name, numbers in gate["numbers"].items():
+        candidate, live = numbers["candidate"], numbers["live"]
+        yield ""
+        yield f"| {name} | this adapter | compared with |"
+        yield "|---|---|---|"
+        for metric in candidate:
+            yield f"| {metric} | {_number(candidate[metric])} | {_number(live[metric])} |"
+
+
+def _limitations(metadata: Mapping[str, Any], gate: Mapping[str, Any]) -> Iterator[str]:
+    examples = sum(numbers["candidate"]["examples"] for numbers in gate["numbers"].values())
+    yield "## Limitations"
+    yield "- Learnt from rated and corrected answers: it shares the raters' views and mistakes"
+    yield f"- Compared offline on {examples} held-out examples only; the canary has the last word"
+    yield "- May state facts that were true when the data were collected and are no longer"
+    yield "- Task score is word overlap with one reference, which a good answer may not share"
+
+
+def _training_recipe(metadata: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Training recipe"
+    yield f"Recipe `{metadata['run']['recipe']}`, run `{metadata['run']['id']}`."
+    yield ""
+    yield "| Setting | Value |"
+    yield "|---|---|"
+    for name, value in metadata["hyperparameters"].items():
+        yield f"| {name} | {', '.join(value) if isinstance(value, list) else value} |"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,119 @@
+"""One run's subprocess: trains, evaluates against the live adapter, writes `result.json`.
+
+    python -m retrain.job RUN_FOLDER
+
+`job.json` in the folder says what to do. JSON lines of progress go to standard output,
+everything else to standard error. Started again after a crash it goes on from the newest
+whole checkpoint, or from the evaluation. Knows nothing of the store.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from io import TextIOBase
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from core.errors import RatchetError, TrainingError
+from core.files import write_atomic
+from retrain.progress import Reporter, TrainProgress
+from retrain.spec import ADAPTER_FOLDER, JobResult, JobSpec, TrainOutcome
+
+LOCK_FILE = "job.lock"
+OUTCOME_FILE = "outcome.json"
+EXIT_TOLD = 2  # the last line on standard error says what is wrong, for people
+
+
+def run_job(reporter: Reporter) -> JobResult:
+    """Train and evaluate what `job.json` asks for, skipping what is done already.
+
+    Raises: TrainingError, DataError.
+    """
+    run_folder = reporter.folder
+    spec = JobSpec.read(run_folder)
+    recipe = spec.parsed_recipe()
+    with reporter.phase("import"):
+        import torch  # heavy, and only needed from here on
+        from transformers.utils.logging import disable_progress_bar
+
+        from retrain import evaluation, sft
+    disable_progress_bar()
+    torch.set_num_threads(spec.threads)
+    outcome = _finished_training(run_folder)
+    if outcome is None:
+        outcome = sft.train(spec, recipe, reporter)
+        write_atomic(run_folder / OUTCOME_FILE, msgspec.json.encode(outcome))
+    evaluations = evaluation.evaluate(spec, recipe, reporter)
+    result = JobResult(outcome, evaluations, reporter.seconds)
+    result.write(run_folder)
+    reporter.tell(TrainProgress("done"))
+    return result
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the job of the folder named in `arguments`; return the exit code."""
+    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
+        print("usage: python -m retrain.job RUN_FOLDER (an existing folder)", file=sys.stderr)
+        return EXIT_TOLD
+    folder = Path(arguments[0]).resolve()
+    # Local files only: training must not depend on, or tell, any hub.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        with _sole_owner(folder), _own_output() as output:
+            run_job(Reporter(output, folder))
+    except RatchetError as error:
+        print(f"{error.code}: {error}", file=sys.stderr, flush=True)
+        return EXIT_TOLD
+    return 0
+
+
+def is_running(run_folder: Path) -> bool:
+    """Return whether a process works on this run now."""
+    path = run_folder / LOCK_FILE
+    if not path.is_file():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _finished_training(run_folder: Path) -> TrainOutcome | None:
+    path = run_folder / OUTCOME_FILE
+    if not path.is_file() or not (run_folder / ADAPTER_FOLDER).is_dir():
+        return None
+    return msgspec.json.decode(path.read_bytes(), type=TrainOutcome)
+
+
+@contextmanager
+def _sole_owner(folder: Path) -> Generator[None]:
+    """Hold the run's lock; the system drops it when this process ends, however it ends."""
+    with (folder / LOCK_FILE).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainingError(
+                f"run {folder.name} is being worked on by another process: wait for its end"
+            ) from None
+        yield
+
+
+@contextmanager
+def _own_output() -> Generator[TextIOBase]:
+    """Keep standard output for progress alone; what libraries print goes to standard error."""
+    with os.fdopen(os.dup(1), "w") as output:
+        os.dup2(2, 1)
+        yield cast(TextIOBase, output)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""How a run tells where it is: frozen values, one JSON line each from the job to the runner.
+
+The job writes them to its standard output and to `progress.jsonl` in the run's folder, which
+outlives both processes. Knows nothing of what is trained.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import TextIOBase
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+Phase = Literal["start", "import", "load", "tokenize", "train", "evaluate", "done"]
+
+FILE = "progress.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainProgress:
+    """Where a run is. Steps count optimiser steps in `train`, examples in `evaluate`."""
+
+    phase: Phase
+    step: int = 0
+    total_steps: int = 0
+    loss: float | None = None
+    validation_loss: float | None = None
+    tokens_per_s: float | None = None
+    eta_s: float | None = None  # until the end of this phase
+    resumed_from: int | None = None  # the step of the checkpoint that training went on from
+
+    def line(self) -> str:
+        """Return the one JSON line for this value, without its newline."""
+        return msgspec.json.encode(self).decode()
+
+
+def parse_line(line: str) -> TrainProgress | None:
+    """Return the value of one line, or None when it is something else."""
+    try:
+        return msgspec.json.decode(line, type=TrainProgress)
+    except msgspec.DecodeError:  # also a ValidationError
+        return None
+
+
+def read_losses(folder: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return the steps and training losses that a run told of, in order; empty if it told none."""
+    file = folder / FILE
+    lines = file.read_text().splitlines() if file.is_file() else []
+    told = [progress for line in lines if (progress := parse_line(line)) is not None]
+    points = [(each.step, each.loss) for each in told if each.loss is not None]
+    return tuple(step for step, _ in points), tuple(loss for _, loss in points)
+
+
+@dataclass
+class Reporter:
+    """Writes progress, and keeps how long each phase took (`seconds`)."""
+
+    output: TextIOBase
+    folder: Path
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    def tell(self, progress: TrainProgress) -> None:
+        """Write the line to the runner and to the folder.
+
+        Raises: BrokenPipeError when the runner is gone; the job then ends, to be resumed.
+        """
+        line = progress.line() + "\n"
+        with (self.folder / FILE).open("a") as file:
+            file.write(line)
+        self.output.write(line)
+        self.output.flush()
+
+    @contextmanager
+    def phase(self, name: Phase) -> Generator[None]:
+        """Announce a phase and add its duration to `seconds`."""
+        self.tell(TrainProgress(name))
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started

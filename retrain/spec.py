@@ -1,0 +1,106 @@
+"""What the runner asks of the job: `job.json` in the run's folder, and where results lie.
+
+Written by the runner, read by the subprocess; a run can be resumed from its folder alone.
+Knows nothing of tables or of torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core.errors import TrainingError
+from core.files import write_atomic
+from retrain.gate import Evaluation
+from retrain.policy import Mode
+from retrain.recipe import Recipe
+
+JOB_FILE = "job.json"
+RESULT_FILE = "result.json"
+LOG_FILE = "job.log"
+ADAPTER_FOLDER = "adapter"
+CHECKPOINT_FOLDER = "checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One training and its evaluation. Paths are absolute; None where there is nothing."""
+
+    run_id: str
+    mode: Mode
+    base_model: str  # folder of the base model
+    base_model_name: str  # as the adapter's configuration names it
+    dataset: str  # folder of the dataset version
+    seen_dataset: str | None  # what the live adapter learnt from: tells new examples from old
+    live_adapter: str | None  # folder; continued in mode incremental, compared with in both
+    recipe: dict[str, Any]
+    threads: int
+    gate_examples: int  # at most, over all sets
+
+    def write(self, run_folder: Path) -> None:
+        """Store the job in its run's folder."""
+        write_atomic(run_folder / JOB_FILE, msgspec.json.format(msgspec.json.encode(self)))
+
+    @staticmethod
+    def read(run_folder: Path) -> JobSpec:
+        """Return the job of a run's folder.
+
+        Raises: TrainingError if the folder holds none.
+        """
+        path = run_folder / JOB_FILE
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=JobSpec)
+        except (OSError, msgspec.DecodeError) as error:
+            raise TrainingError(f"{path} is not a job: {error}; start a new run") from error
+
+    def parsed_recipe(self) -> Recipe:
+        """Return the recipe with its types."""
+        return Recipe.model_validate(self.recipe)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOutcome:
+    """How the training itself went."""
+
+    steps: int
+    epochs: float
+    train_loss: float
+    best_validation_loss: float | None
+    stopped_early: bool
+    train_examples: int
+    new_examples: int
+    skipped_too_long: int
+    tokens_per_s: float | None
+    trainable_parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The candidate and the live model on the same held-out examples."""
+
+    candidate: Evaluation
+    live: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """All that a finished job hands back; `evaluations` by set: test, regression."""
+
+    outcome: TrainOutcome
+    evaluations: dict[str, Comparison]
+    seconds: dict[str, float]
+
+    def write(self, run_folder: Path) -> None:
+        """Store the result: its presence means that the job is finished."""
+        write_atomic(run_folder / RESULT_FILE, msgspec.json.format(msgspec.json.encode(self)))
+
+    @staticmethod
+    def read(run_folder: Path) -> JobResult | None:
+        """Return the result, or None while the job is not finished."""
+        path = run_folder / RESULT_FILE
+        if not path.is_file():
+            return None
+        return msgspec.json.decode(path.read_bytes(), type=JobResult)
