@@ -16,7 +16,7 @@ from typing import Any
 from core.clock import as_utc
 from core.settings import CanarySettings
 from feedback.tables import Rollout, VerdictRecord
-from monitoring import plots
+from monitoring import drawing, plots
 
 UNITS = ((300.0, 1.0, "seconds"), (10_800.0, 60.0, "minutes"), (259_200.0, 3_600.0, "hours"))
 DAYS = (math.inf, 86_400.0, "days")
@@ -77,23 +77,23 @@ def _seconds(rollout: Rollout, record: VerdictRecord) -> float:
 
 def _good_shares(axis: plots.Axis, rows: Rows) -> str:
     curves = [
-        _curve(rows, "canary", plots.CANARY, "arms", "canary", "good_share"),
-        _curve(rows, "baseline", plots.BASELINE, "arms", "baseline", "good_share"),
+        _curve(rows, "canary", drawing.CANARY, "arms", "canary", "good_share"),
+        _curve(rows, "baseline", drawing.BASELINE, "arms", "baseline", "good_share"),
     ]
     return plots.draw_shares(axis, curves, title="Share of good ratings of each arm over time")
 
 
 def _traffic(axis: plots.Axis, rows: Rows) -> str:
     shares = [None if row is None else row.share for row in rows]
-    curve = plots.Curve("canary", shares, plots.CANARY)
+    curve = plots.Curve("canary", shares, drawing.CANARY)
     return plots.draw_shares(axis, [curve], title="Share of subjects in the canary arm over time")
 
 
 def _difference(axis: plots.Axis, rows: Rows, rules: CanarySettings) -> str:
     return plots.draw_interval(
         axis,
-        _curve(rows, "low", plots.CANARY, "difference", "low"),
-        _curve(rows, "high", plots.CANARY, "difference", "high"),
+        _curve(rows, "low", drawing.CANARY, "difference", "low"),
+        _curve(rows, "high", drawing.CANARY, "difference", "high"),
         border=-rules.margin,
         title="Confidence sequence of the difference over time",
     )
@@ -101,8 +101,8 @@ def _difference(axis: plots.Axis, rows: Rows, rules: CanarySettings) -> str:
 
 def _ratings_evidence(axis: plots.Axis, rows: Rows, rules: CanarySettings) -> str:
     curves = [
-        _curve(rows, "canary is better", plots.CANARY, "evidence", "better", "log10"),
-        _curve(rows, "canary is worse", plots.HARM, "evidence", "worse", "log10", dashed=True),
+        _curve(rows, "canary is better", drawing.CANARY, "evidence", "better", "log10"),
+        _curve(rows, "canary is worse", drawing.HARM, "evidence", "worse", "log10", dashed=True),
     ]
     limits = _limits({"promote": rules.alpha_promote, "roll back": rules.alpha_roll_back})
     return plots.draw_evidence(axis, curves, limits, title="Evidence from ratings over time")
@@ -111,10 +111,10 @@ def _ratings_evidence(axis: plots.Axis, rows: Rows, rules: CanarySettings) -> st
 def _guardrail_evidence(axis: plots.Axis, rows: Rows, rules: CanarySettings) -> str:
     error, latency = ("guardrails", "error"), ("guardrails", "latency")
     curves = [
-        _curve(rows, "error: safe", plots.THIRD, *error, "safe", "log10"),
-        _curve(rows, "error: harmed", plots.HARM, *error, "harm", "log10", dashed=True),
-        _curve(rows, "latency: safe", plots.CANARY, *latency, "safe", "log10"),
-        _curve(rows, "latency: harmed", plots.FOURTH, *latency, "harm", "log10", dashed=True),
+        _curve(rows, "error: safe", drawing.THIRD, *error, "safe", "log10"),
+        _curve(rows, "error: harmed", drawing.HARM, *error, "harm", "log10", dashed=True),
+        _curve(rows, "latency: safe", drawing.CANARY, *latency, "safe", "log10"),
+        _curve(rows, "latency: harmed", drawing.FOURTH, *latency, "harm", "log10", dashed=True),
     ]
     limits = _limits({"safe": rules.alpha_promote, "harmed": rules.alpha_guardrail})
     return plots.draw_evidence(axis, curves, limits, title="Evidence from guardrails over time")
