@@ -8,7 +8,6 @@ once by the composition root and handed on as an argument.
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -164,6 +163,7 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     secrets: tuple[SecretStr, ...] = ()  # receipt keys, newest first; default: a file in data_dir
+    subject_secret: SecretStr | None = None  # hashes end users, never changes; default: a file too
     applications: dict[str, ApplicationSettings] = {}
     engine: EngineSettings = EngineSettings()
     gateway: GatewaySettings = GatewaySettings()
@@ -187,15 +187,6 @@ class Settings(BaseSettings):
         path = (self.data_dir / name).resolve()
         path.mkdir(parents=True, exist_ok=True)
         return path
-
-    def signing_keys(self) -> tuple[bytes, ...]:
-        """Return the receipt keys, newest first; the first signs, all verify.
-
-        Without `secrets` a key is made once and kept in `data_dir`, readable by its owner.
-        """
-        if self.secrets:
-            return tuple(secret.get_secret_value().encode() for secret in self.secrets)
-        return (_own_key(self.data_dir / "signing.key"),)
 
     @classmethod
     def settings_customise_sources(
@@ -232,19 +223,3 @@ def load_settings(file: Path | None = None) -> Settings:
         raise SettingsError(f"wrong settings: {told}") from error
     except ValueError as error:  # the TOML itself
         raise SettingsError(f"{named or DEFAULT_FILE} is not valid TOML: {error}") from error
-
-
-def _own_key(path: Path) -> bytes:
-    if path.is_file():
-        return path.read_bytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.touch(mode=0o600)
-    fresh.write_bytes(secrets.token_hex(32).encode())
-    try:
-        os.link(fresh, path)  # fails if another process was first: then its key is the key
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()
-    return path.read_bytes()

@@ -17,7 +17,7 @@ import msgspec
 from core.errors import AuthenticationError
 from feedback.events import Arm
 
-_PURPOSE = b"receipt.v1."  # the same keys hash subjects: a signature made there is none here
+_PURPOSE = b"receipt.v1."  # whatever else a key may sign is no receipt
 _FIELD = "receipt"
 
 

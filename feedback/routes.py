@@ -16,6 +16,7 @@ from litestar import Request, Response, Router, post
 from core.clock import utc_now
 from core.errors import AuthenticationError
 from core.ids import new_id, subject_hash
+from core.keys import Keys
 from core.settings import Settings
 from feedback.api_keys import authenticate
 from feedback.events import FEEDBACK_TOPIC, FeedbackGiven, FeedbackKind, encode
@@ -45,8 +46,8 @@ class _Rater:
     subject: str | None
 
 
-def feedback_router(*, settings: Settings, commits: GroupCommit, keys: tuple[bytes, ...]) -> Router:
-    """Return the routes by which feedback comes in; `keys` sign receipts, newest first."""
+def feedback_router(*, settings: Settings, commits: GroupCommit, keys: Keys) -> Router:
+    """Return the routes by which feedback comes in; `keys` verify receipts and hash end users."""
 
     @post("/feedback", request_max_body_size=settings.gateway.max_body_bytes)
     async def give_feedback(request: Request[Any, Any, Any]) -> Response[Accepted]:
@@ -63,7 +64,7 @@ def _rater(
     submission: Submission,
     authorization: str | None,
     settings: Settings,
-    keys: tuple[bytes, ...],
+    keys: Keys,
 ) -> _Rater:
     """Return who rates.
 
@@ -74,12 +75,12 @@ def _rater(
         return _receipt_holder(about, settings, keys)
     application = authenticate(authorization, settings)
     user = about.user
-    subject = None if user is None else subject_hash(keys[0], application, user)
+    subject = None if user is None else subject_hash(keys.subject, application, user)
     return _Rater(about.interaction_id, application, subject)
 
 
-def _receipt_holder(token: str, settings: Settings, keys: tuple[bytes, ...]) -> _Rater:
-    receipt = verify(token, keys, utc_now())
+def _receipt_holder(token: str, settings: Settings, keys: Keys) -> _Rater:
+    receipt = verify(token, keys.receipt, utc_now())
     if receipt.application not in settings.applications:
         raise AuthenticationError(
             f"the receipt's application {receipt.application!r} is no longer served here",

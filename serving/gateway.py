@@ -27,6 +27,7 @@ from litestar.config.cors import CORSConfig
 from litestar.handlers import HTTPRouteHandler
 
 from core.errors import StateError
+from core.keys import Keys
 from core.settings import Settings
 from feedback.api_keys import authenticate
 from feedback.http_errors import exception_handlers
@@ -66,7 +67,7 @@ class ModelList(msgspec.Struct):
 
 
 def create_gateway(
-    settings: Settings, *, store: Store, commits: GroupCommit, keys: tuple[bytes, ...]
+    settings: Settings, *, store: Store, commits: GroupCommit, keys: Keys
 ) -> Litestar:
     """Return the gateway's app. It reads routes from `store`, and writes only to `commits`."""
     serving = Serving(
@@ -96,7 +97,7 @@ def run_gateway(
     *,
     store: Store,
     log: EventLog,
-    keys: tuple[bytes, ...],
+    keys: Keys,
     stop: threading.Event | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or `stop`; open answers may finish first.

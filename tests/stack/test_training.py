@@ -179,7 +179,9 @@ def test_run_on_the_real_model_makes_a_better_adapter(base_model: Path, tmp_path
     """A few steps lower the held-out loss, the gate passes, and all that is promised is there."""
     shop = open_workshop(tmp_path, base_model)
     shop.dataset(1, range(32))
-    recipe = shop.recipe("short", layers=6, epochs=3, save_every_steps=12, eval_every_steps=6)
+    recipe = shop.recipe(
+        "short", learning_rate=2e-3, layers=6, epochs=3, save_every_steps=12, eval_every_steps=6
+    )
     told: list[TrainProgress] = []
     adapter = shop.train(shop.request(recipe=recipe), told)
     test = adapter.gate["numbers"]["test"]

@@ -13,6 +13,7 @@ import httpx
 import openai
 from pydantic import SecretStr
 
+from core.keys import Keys
 from core.settings import (
     ApplicationSettings,
     EngineSettings,
@@ -28,7 +29,7 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.memory_log import MemoryLog
 from tests.ports import free_port
 
-KEYS = (b"a key for tests",)
+KEYS = Keys(receipt=(b"a key for tests",), subject=b"another")
 APPLICATION = "shop"
 API_KEY = "shop-key"
 LIVE = "shop--v1"

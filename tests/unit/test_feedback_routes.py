@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from core.clock import utc_now
 from core.ids import new_id, subject_hash
+from core.keys import Keys
 from core.settings import ApplicationSettings, GatewaySettings, LogSettings, Settings
 from feedback.events import FEEDBACK_TOPIC, FeedbackGiven, decode
 from feedback.http_errors import exception_handlers
@@ -24,7 +25,7 @@ from feedback.log.spool import Spool
 from feedback.receipts import Receipt, sign
 from feedback.routes import feedback_router
 
-KEYS = (b"new key", b"old key")
+KEYS = Keys(receipt=(b"new key", b"old key"), subject=b"a third")
 SUBJECT = "5" * 32
 
 
@@ -81,7 +82,7 @@ async def running(settings: Settings, max_bytes: int = 1 << 24) -> AsyncIterator
 
 
 def receipt(
-    application: str = "desk", *, ttl_s: float = 60, keys: tuple[bytes, ...] = KEYS
+    application: str = "desk", *, ttl_s: float = 60, keys: tuple[bytes, ...] = KEYS.receipt
 ) -> tuple[str, str]:
     """Return a new interaction's id and its receipt."""
     interaction_id, now = new_id(), utc_now()
@@ -153,7 +154,7 @@ async def test_the_same_call_again_gets_the_same_answer(service: Service) -> Non
 
 async def test_an_older_key_still_verifies(service: Service) -> None:
     """Receipts outlive a rotation of keys."""
-    _, token = receipt(keys=(KEYS[1],))
+    _, token = receipt(keys=KEYS.receipt[1:])
     assert (await service.give(receipt=token, kind="thumbs", value=True)).status_code == 201
 
 
@@ -185,7 +186,7 @@ async def test_an_api_key_lets_its_application_rate_for_a_user(service: Service)
     assert response.status_code == 201
     [event] = service.logged()
     assert (event.interaction_id, event.application) == (interaction_id, "open")
-    assert event.subject == subject_hash(KEYS[0], "open", "ann")
+    assert event.subject == subject_hash(KEYS.subject, "open", "ann")
 
 
 async def test_an_api_key_without_user_rates_for_nobody_in_particular(service: Service) -> None:

@@ -24,9 +24,11 @@ from core.ids import subject_hash
 from feedback.events import FEEDBACK_TOPIC
 from feedback.log.protocol import NewRecord
 from feedback.receipts import verify
+from serving.exchange import REDACTED_AT_ONCE_CHARS
 from serving.gateway import run_gateway
 from tests.fakes.memory_log import MemoryLog
 from tests.unit.gateway_world import (
+    APPLICATION,
     CANARY,
     KEYS,
     LIVE,
@@ -82,7 +84,7 @@ def test_a_chat_is_answered_logged_and_signed(world: World) -> None:
     assert raw.headers["x-ratchet-adapter"] == stamp["adapter"] == "base"
     (event,) = world.events()
     assert event.interaction_id == stamp["interaction"]
-    assert event.subject == subject_hash(KEYS[0], "shop", "ann")
+    assert event.subject == subject_hash(KEYS.subject, "shop", "ann")
     assert (event.status, event.finish_reason, event.stream) == ("ok", "stop", False)
     assert (event.adapter, event.arm, event.rollout_id) == (None, "baseline", None)
     assert event.parameters == {"temperature": 0.5, "max_tokens": 50}
@@ -91,7 +93,7 @@ def test_a_chat_is_answered_logged_and_signed(world: World) -> None:
     assert event.prompt_tokens
     assert event.completion_tokens
     assert event.latency_s > 0
-    receipt = verify(stamp["receipt"], KEYS, utc_now())
+    receipt = verify(stamp["receipt"], KEYS.receipt, utc_now())
     assert (receipt.interaction_id, receipt.subject) == (event.interaction_id, event.subject)
 
 
@@ -484,3 +486,15 @@ def test_the_gateway_starts_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 2.0
+
+
+def test_long_texts_are_redacted_too(world: World) -> None:
+    """Redaction moves to a thread for them; nothing of it is skipped."""
+    world.engine.reply = lambda _model, _prompt: f"{'x' * 25_000} ann@example.com"
+    assert (
+        world.post("/v1/chat/completions", {"model": APPLICATION, "messages": ASKED}).status_code
+        == 200
+    )
+    event = world.wait_for_event()
+    assert len(event.answer) > REDACTED_AT_ONCE_CHARS
+    assert "ann@example.com" not in event.answer
