@@ -25,11 +25,10 @@ from serving.gateway import run_gateway
 from serving.reconciler import MAX_ATTEMPTS, Reconciler
 from tests.fakes.lora import write_lora
 from tests.ports import free_port
-from tests.unit.gateway_world import registered
+from tests.unit.gateway_world import KEYS, registered
 
 pytestmark = pytest.mark.stack
 
-KEYS = (b"a key for tests",)
 STRONG = 0.5  # enough that an adapter says something else than the base model
 PROMPTS = ["The capital of France is", "Once upon a time there was a", "To return a parcel you"]
 

@@ -82,7 +82,7 @@ async def running(settings: Settings, max_bytes: int = 1 << 24) -> AsyncIterator
 
 
 def receipt(
-    application: str = "desk", *, ttl_s: float = 60, keys: tuple[bytes, ...] = KEYS.receipt
+    application: str = "desk", *, ttl_s: float = 86_400, keys: tuple[bytes, ...] = KEYS.receipt
 ) -> tuple[str, str]:
     """Return a new interaction's id and its receipt."""
     interaction_id, now = new_id(), utc_now()
