@@ -1,0 +1,116 @@
+"""CURATE: the card of a dataset version, as people read it and as Hugging Face's tools do.
+
+A manifest comes in, Markdown with YAML front matter goes out; with it
+`datasets.load_dataset(folder)` finds the three splits. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from curation.history import SPLITS
+
+# Bounds and names of Hugging Face's `size_categories`. Source: Hub documentation, dataset cards.
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def dataset_card(manifest: Mapping[str, Any]) -> str:
+    """Return the README.md of the version that `manifest` describes."""
+    parts = (_front_matter(manifest), _summary(manifest), _splits(manifest), _stages(manifest))
+    return "\n".join((*parts, _LIMITS))
+
+
+def _front_matter(manifest: Mapping[str, Any]) -> str:
+    files = "\n".join(f"  - split: {name}\n    path: {name}.parquet" for name in SPLITS)
+    return f"""---
+pretty_name: {json.dumps(manifest["id"])}
+task_categories:
+- text-generation
+size_categories:
+- {_size(sum(manifest["splits"].values()))}
+tags:
+- user-feedback
+- supervised-fine-tuning
+configs:
+- config_name: default
+  data_files:
+{files}
+---"""
+
+
+def _summary(manifest: Mapping[str, Any]) -> str:
+    lineage = manifest["lineage"]
+    sources = ", ".join(f"{count} {name}" for name, count in lineage["sources"].items())
+    return f"""
+# {manifest["id"]}
+
+Conversations of the application `{manifest["application"]}`, each ending in an answer that its
+users approved (`thumbs_up`) or wrote themselves (`correction`).
+
+| | |
+| --- | --- |
+| Parent | {manifest["parent"] or "none: the first version"} |
+| Created | {manifest["created_at"]} |
+| Content hash | `{manifest["content_hash"]}` |
+| Settings hash | `{manifest["settings_hash"]}` |
+| Interactions from | {lineage["oldest"]} to {lineage["newest"]} |
+| Subjects | {lineage["subjects"]} (and {lineage["without_subject"]} examples without one) |
+| Sources | {sources} |
+| New since the parent | {manifest["new_rows"]} |
+"""
+
+
+def _splits(manifest: Mapping[str, Any]) -> str:
+    rows = "\n".join(f"| {name} | {count} |" for name, count in manifest["splits"].items())
+    return f"""## Splits
+
+No subject, and no prompt or near duplicate of a prompt, is in two splits; what a version held in
+one split never moves to another in a later version.
+
+| Split | Examples |
+| --- | ---: |
+{rows}
+
+Columns: `example_id`, `interaction_id`, `subject` (a keyed hash), `source`, `is_new` (the parent
+did not have it), `messages` (a list of `role` and `content`).
+"""
+
+
+def _stages(manifest: Mapping[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {stage['name']} | {stage['before']} | {stage['after']} | {_reasons(stage)} |"
+        for stage in manifest["stages"]
+    )
+    return f"""## How it was made
+
+| Stage | Before | After | Dropped or changed |
+| --- | ---: | ---: | --- |
+{rows}
+
+`manifest.json` holds the settings and samples of what was dropped.
+"""
+
+
+def _reasons(stage: Mapping[str, Any]) -> str:
+    notes = [f"{count} {reason}" for reason, count in stage["dropped"].items()]
+    if stage["changed"]:
+        notes.append(f"{stage['changed']} changed")
+    return ", ".join(notes)
+
+
+def _size(examples: int) -> str:
+    return next((name for bound, name in _SIZES if examples < bound), "n>1M")
+
+
+_LIMITS = """## Limits
+
+- Users judged these answers; no expert has reviewed them.
+- Where several answers to one prompt were given, corrections beat approvals and the answer of
+  more people won, and what more people blamed than approved is out; one person's mistake about a
+  prompt that nobody else asked remains.
+- Redaction finds e-mail addresses, phone and card numbers, IBANs, IP addresses and secrets by
+  their form. Names and street addresses stay.
+- Near duplicates are found by their characters: paraphrases may be in two splits.
+"""
