@@ -1,0 +1,157 @@
+"""The commands on rollouts: `ratchet canary …`, `ratchet promote` and `ratchet rollback`.
+
+Thin, as `loop.cli`: each opens the parts and calls the conductor or a report.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from core.errors import RequestError
+from loop.terminal import (
+    AsJson,
+    Operator,
+    Reason,
+    RolloutId,
+    narrator_for,
+    out,
+    print_json,
+    print_row,
+    print_table,
+    require_words,
+    settings_of,
+)
+
+if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
+    from feedback.tables import Rollout
+    from loop.conductor import Conductor
+    from loop.wiring import Parts
+
+canary_app = typer.Typer(no_args_is_help=True, help="Rollouts: start, list, run, report.")
+
+
+@canary_app.command("start")
+def canary_start(
+    context: typer.Context,
+    adapter: Annotated[str, typer.Argument(help="an adapter, as `ratchet adapters` lists it")],
+    override_by: Annotated[
+        str | None, typer.Option(help="send it past a failed gate; your name is kept")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="why the gate is overridden")] = "",
+    wait: Annotated[bool, typer.Option(help="return when it is decided")] = False,
+) -> None:
+    """Begin the rollout of an adapter that passed the gate."""
+    from loop.turn import start_canary, wait_for_decision
+    from loop.wiring import open_parts
+    from retrain.registry import record_override
+
+    if reason and override_by is None:
+        raise RequestError("--reason is for an override: say by whom with --override-by")
+    with open_parts(settings_of(context)) as parts:
+        if override_by is not None:
+            with parts.store.session() as session:
+                record_override(session, adapter, operator=override_by, reason=reason)
+                session.commit()
+        rollout = start_canary(parts, adapter)
+        out.print(f"rollout {rollout.id} of {adapter} has begun", soft_wrap=True)
+        if wait:
+            wait_for_decision(parts, rollout.id, narrator_for(as_json=False))
+
+
+@canary_app.command("list")
+def canary_list(context: typer.Context, as_json: AsJson = False) -> None:
+    """List all rollouts, the newest last."""
+    from sqlmodel import col, select
+
+    from feedback.tables import Rollout
+    from loop.wiring import open_parts
+
+    with open_parts(settings_of(context)) as parts, parts.store.session() as session:
+        rows = session.exec(select(Rollout).order_by(col(Rollout.created_at))).all()
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+        return
+    print_table(
+        ("rollout", "adapter", "against", "state", "share", "decided by", "reason"),
+        [
+            (
+                *(row.id, row.canary_adapter, row.baseline_adapter or "base", row.state),
+                *(f"{row.share:.0%}", row.decided_by, row.reason),
+            )
+            for row in rows
+        ],
+    )
+
+
+@canary_app.command("run")
+def canary_run(context: typer.Context) -> None:
+    """Judge and move all rollouts again and again."""
+    from loop.service import stopped_by_signals
+    from loop.wiring import open_parts
+
+    with (
+        open_parts(settings_of(context)) as parts,
+        stopped_by_signals(threading.Event()) as stop,
+    ):
+        _conductor(parts).run(stop)
+
+
+@canary_app.command("report")
+def canary_report(context: typer.Context, rollout: RolloutId) -> None:
+    """Write the rollout's HTML report and print where it is."""
+    from loop.wiring import open_parts
+    from monitoring.report import write_rollout_report
+
+    with open_parts(settings_of(context)) as parts:
+        page = write_rollout_report(parts.store, rollout, parts.settings.folder("reports"))
+    out.print(escape(str(page)), soft_wrap=True, highlight=False)
+
+
+def promote(
+    context: typer.Context,
+    rollout: RolloutId,
+    by: Operator,
+    reason: Reason,
+    as_json: AsJson = False,
+) -> None:
+    """Promote a canary by hand; the watch still follows."""
+    from loop.wiring import open_parts
+
+    require_words(by=by, reason=reason)
+    with open_parts(settings_of(context)) as parts:
+        row = _conductor(parts).promote(rollout, operator=by, reason=reason)
+    _tell_moved(row, as_json)
+
+
+def rollback(
+    context: typer.Context,
+    rollout: RolloutId,
+    by: Operator,
+    reason: Reason,
+    as_json: AsJson = False,
+) -> None:
+    """Take an adapter out of traffic by hand."""
+    from loop.wiring import open_parts
+
+    require_words(by=by, reason=reason)
+    with open_parts(settings_of(context)) as parts:
+        row = _conductor(parts).roll_back(rollout, operator=by, reason=reason)
+    _tell_moved(row, as_json)
+
+
+def _conductor(parts: Parts) -> Conductor:
+    from loop.conductor import Conductor
+
+    return Conductor(parts.store, parts.log, parts.settings.canary)
+
+
+def _tell_moved(row: Rollout, as_json: bool) -> None:
+    if as_json:
+        print_row(row)
+        return
+    moved = f"rollout {row.id} is now {row.state} ({row.share:.0%} canary): {row.reason}"
+    out.print(escape(moved), soft_wrap=True)

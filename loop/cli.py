@@ -1,0 +1,283 @@
+"""The command line `ratchet`: every stage of the loop, and the whole, by name.
+
+Thin: each command loads the settings, opens the parts and calls one function of its stage.
+Stages are imported by the command that needs them, so that `--help` answers at once. Errors
+of Ratchet's own become one message on standard error and exit code 1; `--json` prints what
+scripts read.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.errors import RatchetError, SettingsError
+from loop.canary_cli import canary_app, promote, rollback
+from loop.terminal import (
+    Application,
+    AsJson,
+    Requester,
+    narrator_for,
+    out,
+    print_json,
+    print_row,
+    print_table,
+    require_words,
+    settings_file,
+    settings_of,
+)
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Make a model better, safely."
+)
+app.add_typer(canary_app, name="canary")
+app.command()(promote)
+app.command()(rollback)
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    settings: Annotated[
+        Path | None,
+        typer.Option(envvar="RATCHET_SETTINGS", help="settings file; default: ratchet.toml"),
+    ] = None,
+) -> None:
+    """Note the settings file for the command that follows."""
+    context.obj = settings
+
+
+@app.command()
+def init(
+    context: typer.Context,
+    application: Annotated[str, typer.Argument(help="its name; callers ask for it as `model`")],
+) -> None:
+    """Write ratchet.toml with one application and a fresh API key, unless there is one."""
+    from loop.first_settings import write_first_settings
+
+    file, written = write_first_settings(settings_file(context), application)
+    if written:
+        out.print(f"{file} written: application {application}, its API key inside")
+    else:
+        out.print(f"{file} is there already; nothing was changed")
+
+
+@app.command()
+def up(context: typer.Context) -> None:
+    """Start engine, gateway, ingest and conductor, and keep them running until Ctrl-C."""
+    from loop.service import running_service, stopped_by_signals
+
+    settings = settings_of(context)
+    _require_applications(bool(settings.applications))
+    stopping = threading.Event()
+    with stopped_by_signals(stopping), running_service(settings, None, stopping) as service:
+        with out.status("starting") as status:
+            ready = service.wait_until_ready(
+                lambda waited_s: status.update(f"starting, {waited_s:.0f} s (engine: about 40 s)")
+            )
+        if ready:
+            out.print(f"[green]ready[/] at {settings.gateway.url}/v1 (Ctrl-C stops)")
+        service.keep()
+        out.print("stopping")
+
+
+@app.command()
+def engine(context: typer.Context) -> None:
+    """Run vLLM and keep its adapters as the rollouts want them."""
+    from loop.service import stopped_by_signals
+    from loop.wiring import open_parts
+    from serving.engine import serve_engine
+
+    with (
+        open_parts(settings_of(context)) as parts,
+        stopped_by_signals(threading.Event()) as stop,
+    ):
+        serve_engine(parts.settings, parts.store, stop)
+
+
+@app.command()
+def gateway(context: typer.Context) -> None:
+    """Run the OpenAI-compatible front."""
+    from loop.wiring import open_parts
+    from serving.gateway import run_gateway
+
+    settings = settings_of(context)
+    _require_applications(bool(settings.applications))
+    with open_parts(settings) as parts:
+        run_gateway(settings, store=parts.store, log=parts.log, keys=parts.keys)
+
+
+@app.command()
+def ingest(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option(help="stop at the end of the log")] = False,
+) -> None:
+    """Apply the event log to the store."""
+    from feedback.ingest import Ingest
+    from loop.service import stopped_by_signals
+    from loop.wiring import open_parts
+
+    with open_parts(settings_of(context)) as parts:
+        consumer = Ingest(parts.log, parts.store, batch=parts.settings.log.ingest_batch)
+        if once:
+            out.print(f"{consumer.drain()} records applied")
+            return
+        with stopped_by_signals(threading.Event()) as stop:
+            while not stop.is_set():
+                if consumer.run_once() == 0:
+                    stop.wait(parts.settings.log.ingest_every_s)
+
+
+@app.command()
+def curate(context: typer.Context, application: Application, as_json: AsJson = False) -> None:
+    """Make a dataset version of what people rated and corrected."""
+    from loop import turn
+    from loop.wiring import open_parts
+
+    with open_parts(settings_of(context)) as parts:
+        dataset = turn.curate(parts, application, narrator_for(as_json))
+        if as_json:
+            print_row(dataset)
+
+
+@app.command()
+def retrain(
+    context: typer.Context,
+    application: Application,
+    by: Requester = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train if the policy says so (or you do), and gate the new adapter."""
+    import msgspec
+
+    from loop import turn
+    from loop.wiring import open_parts
+
+    require_words(by=by)
+    with open_parts(settings_of(context)) as parts:
+        narrator = narrator_for(as_json)
+        dataset = turn.curate(parts, application, narrator)
+        plan = turn.plan_training(parts, application, dataset, requested_by=by)
+        narrator.tell(plan.reason)
+        if plan.train:
+            adapter = turn.retrain(parts, application, dataset, plan, narrator)
+            turn.tell_gate(adapter, narrator)
+            if as_json:
+                print_row(adapter)
+        elif as_json:
+            print_json(msgspec.to_builtins(plan))
+
+
+@app.command("turn")
+def turn_command(
+    context: typer.Context,
+    application: Application,
+    by: Requester = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn the whole loop once; needs `ratchet up` beside it."""
+    from loop.turn import turn
+    from loop.wiring import open_parts
+
+    require_words(by=by)
+    with open_parts(settings_of(context)) as parts:
+        result = turn(parts, application, narrator_for(as_json), requested_by=by)
+    if as_json:
+        print_json(
+            {
+                "dataset": result.dataset.id,
+                "plan": result.plan.reason,
+                "adapter": result.adapter.name if result.adapter else None,
+                "rollout": result.rollout.id if result.rollout else None,
+                "state": result.rollout.state if result.rollout else None,
+            }
+        )
+
+
+@app.command()
+def adapters(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the adapters with their gate and status."""
+    from sqlmodel import col, select
+
+    from feedback.tables import Adapter
+    from loop.wiring import open_parts
+
+    with open_parts(settings_of(context)) as parts, parts.store.session() as session:
+        rows = session.exec(select(Adapter).order_by(col(Adapter.created_at))).all()
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+        return
+    print_table(
+        ("adapter", "status", "gate", "override by", "dataset", "created"),
+        [
+            (
+                *(row.name, row.status, str(row.gate.get("decision", "none"))),
+                *(row.override_by or "", row.dataset_id, f"{row.created_at:%Y-%m-%d %H:%M}"),
+            )
+            for row in rows
+        ],
+    )
+
+
+@app.command()
+def doctor(context: typer.Context, as_json: AsJson = False) -> None:
+    """Check every dependency, file and port, and say how to mend what is wrong."""
+    import msgspec
+
+    from core.settings import Settings
+    from loop import doctor as doctors
+    from loop.check import Check
+
+    try:
+        found = doctors.checks(settings_of(context))
+    except SettingsError as error:
+        mend = "correct that; what follows was checked with the defaults"
+        # model_construct reads neither the file nor the environment, where the fault is
+        defaults = Settings.model_construct()
+        found = [Check("settings", False, error.message, mend), *doctors.checks(defaults)]
+    if as_json:
+        print_json([msgspec.to_builtins(check) for check in found])
+    else:
+        doctors.render(found, out)
+    if any(check.ok is False for check in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="where everything of the demo goes")] = Path("demo"),
+    model: Annotated[Path, typer.Option(help="the base model's folder")] = Path(
+        "models/smollm2-135m-instruct"
+    ),
+) -> None:
+    """Show the whole loop on real parts with simulated users; about ten minutes."""
+    from loop.demo.story import tell
+
+    if not tell(folder, model, out):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; the console script's entry."""
+    try:
+        app()
+    except RatchetError as error:
+        sys.exit(f"error: {error.message}")
+    except OSError as error:  # a full disk, a folder without access: it names the file itself
+        sys.exit(f"error: {error}")
+
+
+def _require_applications(any_set: bool) -> None:
+    if not any_set:
+        raise SettingsError(
+            "no application is set, so nobody could call the gateway: run `ratchet init NAME`, "
+            'or add [applications.NAME] with api_key = "..." to the settings file'
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""CANARY → PROMOTE: reads what monitoring judged and moves each rollout by the stage rules.
+
+In come rollout rows, exposures and votes (through monitoring's counts) and the engine's word
+on the adapter; out go the next rollout row, the adapter's status, the application's live
+adapter, a verdict record and an event in the log. Decisions are `loop.stages` and
+`monitoring.verdict`; this module only carries them out. Run it by `ratchet canary run`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from sqlmodel import Session, col, select
+
+from core.clock import as_utc, utc_now
+from core.errors import NotFoundError, StateError
+from core.files import json_sha256
+from core.ids import new_id
+from core.settings import CanarySettings
+from feedback.events import ROLLOUTS_TOPIC, RolloutChanged, encode
+from feedback.log.protocol import EventLog, NewRecord
+from feedback.store import Store
+from feedback.tables import Adapter, AdapterReplica, Application, Rollout, VerdictRecord
+from loop.stages import (
+    ACTIVE_STATES,
+    JUDGED_STATES,
+    Move,
+    Observation,
+    Position,
+    next_move,
+    promotion,
+    rollback,
+)
+from monitoring.counts import count_rollout
+from monitoring.verdict import RolloutCounts, Verdict, counts_to_dict, judge, judge_watch
+from retrain.registry import require_gate_or_override
+
+CONDUCTOR = "conductor"  # `decided_by` of a decision that no person took
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Conductor:
+    """Starts, judges and moves rollouts."""
+
+    store: Store
+    events: EventLog
+    rules: CanarySettings
+
+    def start(self, adapter_name: str, *, started_by: str = CONDUCTOR) -> Rollout:
+        """Put a gated (or overridden) adapter on its way: a new rollout in state shadow.
+
+        Raises: NotFoundError, GateError, StateError when the application has a rollout already.
+        """
+        with self.store.session() as session:
+            adapter = session.get(Adapter, adapter_name)
+            if adapter is None:
+                raise NotFoundError(f"no adapter {adapter_name!r}: `ratchet adapters` lists them")
+            require_gate_or_override(adapter)
+            _require_no_active_rollout(session, adapter.application)
+            application = session.get_one(Application, adapter.application)
+            rollout = Rollout(
+                id=new_id(),
+                application=adapter.application,
+                baseline_adapter=application.live_adapter,
+                canary_adapter=adapter.name,
+                state="shadow",
+                salt=secrets.token_hex(8),
+                settings=self.rules.model_dump(mode="json"),
+                decided_by=started_by,
+                reason="started",
+            )
+            adapter.status = "canary"
+            session.add_all([rollout, adapter])
+            self._announce(rollout, utc_now())
+            session.commit()
+        log.info("rollout_started", rollout=rollout.id, adapter=adapter_name)
+        return rollout
+
+    def check_all(self) -> None:
+        """Judge and, where the rules say so, move every active rollout."""
+        with self.store.session() as session:
+            active = session.exec(select(Rollout.id).where(col(Rollout.finished_at).is_(None)))
+            rollout_ids = list(active)
+        for rollout_id in rollout_ids:
+            self.check(rollout_id)
+
+    def check(self, rollout_id: str) -> Rollout:
+        """Judge one rollout now and return it as it stands after that."""
+        with self.store.session() as session:
+            rollout = _rollout(session, rollout_id)
+            if rollout.state not in ACTIVE_STATES:
+                return rollout
+            rules = CanarySettings.model_validate(rollout.settings)
+            seen = self._observe(session, rollout, rules)
+            now = utc_now()
+            move = next_move(_position(rollout), seen, rules, now)
+            if move is not None:
+                self._apply(session, rollout, move, decided_by=CONDUCTOR, now=now)
+            session.commit()
+            return rollout
+
+    def promote(self, rollout_id: str, *, operator: str, reason: str) -> Rollout:
+        """Promote by hand; the row says who and why."""
+        return self._by_hand(rollout_id, {"canary"}, operator, promotion(self.rules, reason))
+
+    def roll_back(self, rollout_id: str, *, operator: str, reason: str) -> Rollout:
+        """Roll back by hand; the row says who and why."""
+        return self._by_hand(rollout_id, ACTIVE_STATES, operator, rollback(0, reason))
+
+    def run(self, stop: threading.Event) -> None:
+        """Check all rollouts again and again until `stop` is set."""
+        while not stop.wait(self.rules.check_every_s):
+            self.check_all()
+
+    def _by_hand(
+        self, rollout_id: str, allowed: set[str] | frozenset[str], operator: str, move: Move
+    ) -> Rollout:
+        with self.store.session() as session:
+            rollout = _rollout(session, rollout_id)
+            if rollout.state not in allowed:
+                raise StateError(
+                    f"rollout {rollout_id} is {rollout.state}; "
+                    f"this needs one of: {', '.join(sorted(allowed))}"
+                )
+            self._apply(session, rollout, move, decided_by=operator, now=utc_now())
+            session.commit()
+            return rollout
+
+    def _observe(self, session: Session, rollout: Rollout, rules: CanarySettings) -> Observation:
+        replicas = session.exec(
+            select(AdapterReplica).where(AdapterReplica.adapter == rollout.canary_adapter)
+        ).all()
+        refused = next((r.error or "refused" for r in replicas if r.state == "refused"), None)
+        ready = any(r.state == "ready" for r in replicas)
+        if rollout.state not in JUDGED_STATES:
+            return Observation(ready, refused, "hold", "not exposed yet", 0)
+        counts = count_rollout(session, rollout, rules)
+        verdict = _judge(rollout, counts, rules, refused)
+        _record(session, rollout, counts, verdict)
+        here = (s.canary.exposures for s in counts.steps if s.step == rollout.step)
+        return Observation(ready, refused, verdict.decision, verdict.reason, sum(here))
+
+    def _apply(
+        self, session: Session, rollout: Rollout, move: Move, *, decided_by: str, now: datetime
+    ) -> None:
+        if move.state != rollout.state:
+            rollout.state_since = now
+        rollout.state, rollout.step, rollout.share = move.state, move.step, move.share
+        rollout.step_since = now
+        rollout.decided_by, rollout.reason = decided_by, move.reason
+        rollout.finished_at = None if move.state in ACTIVE_STATES else now
+        session.add(rollout)
+        _move_adapters(session, rollout, now)
+        self._announce(rollout, now)
+        log.info(
+            "rollout_moved",
+            rollout=rollout.id,
+            state=rollout.state,
+            step=rollout.step,
+            share=rollout.share,
+            decided_by=decided_by,
+        )
+
+    def _announce(self, rollout: Rollout, now: datetime) -> None:
+        event = RolloutChanged(
+            event_id=new_id(),
+            rollout_id=rollout.id,
+            application=rollout.application,
+            state=rollout.state,
+            step=rollout.step,
+            share=rollout.share,
+            decided_by=rollout.decided_by,
+            reason=rollout.reason,
+            changed_at=now,
+        )
+        self.events.append([NewRecord(ROLLOUTS_TOPIC, rollout.id, encode(event))])
+
+
+def _rollout(session: Session, rollout_id: str) -> Rollout:
+    rollout = session.get(Rollout, rollout_id)
+    if rollout is None:
+        raise NotFoundError(f"no rollout {rollout_id!r}: `ratchet canary list` shows them")
+    return rollout
+
+
+def _require_no_active_rollout(session: Session, application: str) -> None:
+    active = session.exec(
+        select(Rollout).where(
+            Rollout.application == application, col(Rollout.finished_at).is_(None)
+        )
+    ).first()
+    if active is not None:
+        raise StateError(
+            f"{application} already has rollout {active.id} ({active.canary_adapter}, "
+            f"{active.state}): wait for its decision or run `ratchet rollback {active.id}`"
+        )
+
+
+def _position(rollout: Rollout) -> Position:
+    return Position(
+        rollout.state, rollout.step, as_utc(rollout.state_since), as_utc(rollout.step_since)
+    )
+
+
+def _judge(
+    rollout: Rollout, counts: RolloutCounts, rules: CanarySettings, refused: str | None
+) -> Verdict:
+    if rollout.state == "watch":
+        return judge_watch(counts, rules, refused=refused)
+    elapsed_s = (utc_now() - as_utc(rollout.state_since)).total_seconds()
+    return judge(counts, rules, elapsed_s=elapsed_s, refused=refused)
+
+
+def _record(session: Session, rollout: Rollout, counts: RolloutCounts, verdict: Verdict) -> None:
+    """Store the verdict, unless nothing has changed since the last one."""
+    last = session.exec(
+        select(VerdictRecord)
+        .where(VerdictRecord.rollout_id == rollout.id)
+        .order_by(col(VerdictRecord.created_at).desc())
+        .limit(1)
+    ).first()
+    plain = counts_to_dict(counts)
+    if last is not None and last.counts == plain and last.decision == verdict.decision:
+        return
+    session.add(
+        VerdictRecord(
+            id=new_id(),
+            rollout_id=rollout.id,
+            state=rollout.state,
+            step=rollout.step,
+            share=rollout.share,
+            decision=verdict.decision,
+            reason=verdict.reason,
+            counts=plain,
+            numbers=verdict.numbers,
+            settings_hash=json_sha256(rollout.settings),
+        )
+    )
+
+
+def _move_adapters(session: Session, rollout: Rollout, now: datetime) -> None:
+    """Make the adapters' statuses and the application's live adapter follow the rollout."""
+    application = session.get_one(Application, rollout.application)
+    canary = session.get_one(Adapter, rollout.canary_adapter)
+    baseline = session.get(Adapter, rollout.baseline_adapter) if rollout.baseline_adapter else None
+    if rollout.state in {"watch", "live"}:
+        application.live_adapter, canary.status = canary.name, "live"
+        if baseline is not None:
+            baseline.status = "retired" if rollout.state == "live" else "live"
+    elif rollout.state in {"rolled_back", "inconclusive"}:
+        application.live_adapter, canary.status = rollout.baseline_adapter, rollout.state
+    application.updated_at = now
+    session.add_all([row for row in (application, canary, baseline) if row is not None])

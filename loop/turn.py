@@ -1,0 +1,161 @@
+"""One whole turn of the loop, in order: ratings → dataset → adapter → gate → canary → decision.
+
+Read `turn` from top to bottom: it is the story of Ratchet. Each line is one stage; each stage
+lives in its own package and meets the others only in the tables. Run it by `ratchet turn`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from core.clock import utc_now
+from core.errors import NotFoundError, TrainingError
+from curation.candidates import Selection
+from curation.pipeline import build_dataset
+from feedback.ingest import Ingest
+from feedback.tables import Adapter, Application, DatasetVersion, Rollout
+from loop.conductor import Conductor
+from loop.narration import Narrator
+from loop.stages import ACTIVE_STATES
+from loop.wiring import Parts
+from retrain.policy import Plan, decide
+from retrain.runner import TrainRequest, train_adapter
+from retrain.state import Signals, read_state
+
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class TurnResult:
+    """What one turn came to; later fields are None where the turn ended before them."""
+
+    dataset: DatasetVersion
+    plan: Plan
+    adapter: Adapter | None = None
+    rollout: Rollout | None = None
+
+
+def turn(
+    parts: Parts, application: str, narrator: Narrator, *, requested_by: str | None = None
+) -> TurnResult:
+    """Turn the loop once for `application` and return when users have decided.
+
+    Needs a running service (`ratchet up`), whose conductor moves the rollout.
+
+    Raises: NotFoundError for an unknown application, DataError with too few examples,
+    TrainingError, GateError when the gate says no.
+    """
+    _application(parts, application)  # before anything is done for it
+    ingest(parts)
+    dataset = curate(parts, application, narrator)
+    plan = plan_training(parts, application, dataset, requested_by=requested_by)
+    narrator.tell(plan.reason)
+    if not plan.train:
+        return TurnResult(dataset, plan)
+    adapter = retrain(parts, application, dataset, plan, narrator)
+    tell_gate(adapter, narrator)
+    rollout = start_canary(parts, adapter.name)
+    narrator.tell(f"rollout {rollout.id} of {adapter.name} has begun")
+    return TurnResult(dataset, plan, adapter, wait_for_decision(parts, rollout.id, narrator))
+
+
+def ingest(parts: Parts) -> int:
+    """Bring the store up to the end of the event log; return how many records that took."""
+    return Ingest(parts.log, parts.store, batch=parts.settings.log.ingest_batch).drain()
+
+
+def curate(
+    parts: Parts, application: str, narrator: Narrator, *, source: Selection | None = None
+) -> DatasetVersion:
+    """Make a dataset version of what people rated and corrected.
+
+    Raises: NotFoundError for an unknown application, DataError with too few examples.
+    """
+    _application(parts, application)
+    with narrator.curating() as progress:
+        dataset = build_dataset(
+            parts.store, parts.settings, application, progress=progress, source=source
+        )
+    narrator.tell(
+        f"dataset {dataset.id}: {dataset.train_rows} train, {dataset.validation_rows} validation, "
+        f"{dataset.test_rows} test examples, {dataset.new_rows} of them new"
+    )
+    return dataset
+
+
+def plan_training(
+    parts: Parts, application: str, dataset: DatasetVersion, *, requested_by: str | None = None
+) -> Plan:
+    """Ask the retraining policy whether, how and why to train on `dataset`."""
+    with parts.store.session() as session:
+        signals = Signals(requested_by=requested_by)
+        state = read_state(session, parts.settings, application, dataset.id, signals)
+    return decide(state, parts.settings.retrain, utc_now())
+
+
+def retrain(
+    parts: Parts, application: str, dataset: DatasetVersion, plan: Plan, narrator: Narrator
+) -> Adapter:
+    """Train an adapter as planned and hold it against the live one; its row has the gate's word."""
+    if plan.mode is None:
+        raise TrainingError(f"nothing to train: {plan.reason}")
+    request = TrainRequest(
+        application=application,
+        dataset_id=dataset.id,
+        mode=plan.mode,
+        parent_adapter=_application(parts, application).live_adapter,
+        recipe=parts.settings.retrain.recipe,
+        reason=plan.reason,
+        created_by="ratchet",
+    )
+    with narrator.training() as progress:
+        return train_adapter(parts.store, parts.settings, request, progress=progress)
+
+
+def tell_gate(adapter: Adapter, narrator: Narrator) -> None:
+    """Say what the gate said."""
+    decision = adapter.gate["decision"]
+    colour = "green" if decision == "pass" else "red"
+    narrator.say(f"gate for {adapter.name}: [{colour}]{decision}[/]")
+    for reason in adapter.gate["reasons"]:
+        narrator.tell(f"  {reason}")
+
+
+def start_canary(parts: Parts, adapter: str) -> Rollout:
+    """Begin the rollout of a gated (or overridden) adapter."""
+    return Conductor(parts.store, parts.log, parts.settings.canary).start(adapter)
+
+
+def wait_for_decision(parts: Parts, rollout_id: str, narrator: Narrator) -> Rollout:
+    """Return the rollout once it is promoted (in watch or live) or has ended otherwise."""
+    return _wait(parts, rollout_id, narrator, ACTIVE_STATES - {"watch"})
+
+
+def wait_for_end(parts: Parts, rollout_id: str, narrator: Narrator) -> Rollout:
+    """Return the rollout once nothing of it is left to decide, the watch included."""
+    return _wait(parts, rollout_id, narrator, ACTIVE_STATES)
+
+
+def _wait(parts: Parts, rollout_id: str, narrator: Narrator, while_in: frozenset[str]) -> Rollout:
+    seen: tuple[str, int] | None = None
+    while True:
+        with parts.store.session() as session:
+            rollout = session.get(Rollout, rollout_id)
+        if rollout is None:
+            raise NotFoundError(f"no rollout {rollout_id!r}: `ratchet canary list` shows them")
+        if (rollout.state, rollout.step) != seen:
+            seen = (rollout.state, rollout.step)
+            narrator.tell(f"{rollout.state} at {rollout.share:.0%}: {rollout.reason}")
+        if rollout.state not in while_in:
+            return rollout
+        time.sleep(POLL_S)
+
+
+def _application(parts: Parts, name: str) -> Application:
+    with parts.store.session() as session:
+        row = session.get(Application, name)
+    if row is None:
+        known = ", ".join(sorted(parts.settings.applications)) or "none"
+        raise NotFoundError(f"no application {name!r}; the settings name: {known}")
+    return row

@@ -1,0 +1,104 @@
+"""The only composition root: every long-lived part is built here, once, and handed on.
+
+Commands and processes call `open_parts` and pass what they need as arguments. Nothing else
+constructs a store, a log or keys.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
+
+from core.clock import utc_now
+from core.errors import SettingsError
+from core.keys import Keys, load_keys
+from core.settings import Settings
+from feedback.log.protocol import EventLog
+from feedback.log.spool import Spool
+from feedback.store import Store
+from feedback.tables import Application
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the stages share while a process runs."""
+
+    settings: Settings
+    store: Store
+    log: EventLog
+    keys: Keys
+
+
+@contextmanager
+def open_parts(settings: Settings) -> Generator[Parts]:
+    """Open the store and the log that `settings` name, and close them at the end.
+
+    Creates what is missing: the data folder, the tables, a row for each application.
+
+    Raises: SettingsError when one of them cannot be opened.
+    """
+    with ExitStack() as closing:
+        with _alone(data_folder(settings)):
+            store = _open_store(settings)
+            closing.callback(store.close)
+            log = Spool(
+                settings.log_path,
+                max_bytes=settings.log.max_bytes,
+                durable=settings.log.mode == "durable",
+            )
+            closing.callback(log.close)
+            parts = Parts(settings, store, log, load_keys(settings))
+        yield parts
+
+
+def data_folder(settings: Settings) -> Path:
+    """Return the data folder, made if need be.
+
+    Raises: SettingsError when it cannot be.
+    """
+    folder = settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"data_dir is {folder}, which cannot be made or is no folder ({error.strerror}): "
+            "set data_dir to a place where this user may write"
+        ) from error
+    return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Keep other processes waiting: two that make the same tables at once would both fail."""
+    with (folder / "opening.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed
+        yield
+
+
+def _open_store(settings: Settings) -> Store:
+    try:
+        store = Store(settings.store_address)
+        store.create_tables()
+        with store.session() as session:
+            _add_applications(session, settings)
+    except (SQLAlchemyError, ImportError) as error:
+        # the driver's own words: SQLAlchemy's have the statement, and may have the URL
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise SettingsError(
+            f"cannot open the store: {reason}. Start the database or set store_url; "
+            "`ratchet doctor` looks at it"
+        ) from error
+    return store
+
+
+def _add_applications(session: Session, settings: Settings) -> None:
+    for name in settings.applications:
+        if session.get(Application, name) is None:
+            session.add(Application(name=name, updated_at=utc_now()))
+    session.commit()
