@@ -25,18 +25,15 @@ from loop.terminal import (
     out,
     print_json,
     print_row,
-    print_table,
     require_words,
     settings_file,
     settings_of,
 )
+from loop.training_cli import adapters, resume, retrain, runs
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Make a model better, safely."
 )
-app.add_typer(canary_app, name="canary")
-app.command()(promote)
-app.command()(rollback)
 
 
 @app.callback()
@@ -144,32 +141,8 @@ def curate(context: typer.Context, application: Application, as_json: AsJson = F
             print_row(dataset)
 
 
-@app.command()
-def retrain(
-    context: typer.Context,
-    application: Application,
-    by: Requester = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train if the policy says so (or you do), and gate the new adapter."""
-    import msgspec
-
-    from loop import turn
-    from loop.wiring import open_parts
-
-    require_words(by=by)
-    with open_parts(settings_of(context)) as parts:
-        narrator = narrator_for(as_json)
-        dataset = turn.curate(parts, application, narrator)
-        plan = turn.plan_training(parts, application, dataset, requested_by=by)
-        narrator.tell(plan.reason)
-        if plan.train:
-            adapter = turn.retrain(parts, application, dataset, plan, narrator)
-            turn.tell_gate(adapter, narrator)
-            if as_json:
-                print_row(adapter)
-        elif as_json:
-            print_json(msgspec.to_builtins(plan))
+for command in (retrain, resume, runs, adapters):
+    app.command()(command)
 
 
 @app.command("turn")
@@ -198,29 +171,9 @@ def turn_command(
         )
 
 
-@app.command()
-def adapters(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the adapters with their gate and status."""
-    from sqlmodel import col, select
-
-    from feedback.tables import Adapter
-    from loop.wiring import open_parts
-
-    with open_parts(settings_of(context)) as parts, parts.store.session() as session:
-        rows = session.exec(select(Adapter).order_by(col(Adapter.created_at))).all()
-    if as_json:
-        print_json([row.model_dump(mode="json") for row in rows])
-        return
-    print_table(
-        ("adapter", "status", "gate", "override by", "dataset", "created"),
-        [
-            (
-                *(row.name, row.status, str(row.gate.get("decision", "none"))),
-                *(row.override_by or "", row.dataset_id, f"{row.created_at:%Y-%m-%d %H:%M}"),
-            )
-            for row in rows
-        ],
-    )
+for command in (promote, rollback):
+    app.command()(command)
+app.add_typer(canary_app, name="canary")
 
 
 @app.command()
@@ -254,7 +207,7 @@ def demo(
         "models/smollm2-135m-instruct"
     ),
 ) -> None:
-    """Show the whole loop on real parts with simulated users; about ten minutes."""
+    """Show the whole loop on real parts with simulated users; about a quarter of an hour."""
     from loop.demo.story import tell
 
     if not tell(folder, model, out):

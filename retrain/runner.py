@@ -94,18 +94,27 @@ def resume_run(
     Raises: NotFoundError; StateError if it has finished or is still being worked on.
     """
     with store.session() as session:
-        run = session.get(Run, run_id)
-        if run is None:
-            raise NotFoundError(f"no run {run_id!r}: `ratchet runs` lists them")
-        folder = Path(run.folder)
-        if run.status == "finished" or is_running(folder):
-            raise StateError(f"run {run_id} is {run.status}: only a broken-off run can be resumed")
-        request = msgspec.json.decode((folder / REQUEST_FILE).read_bytes(), type=TrainRequest)
+        run = broken_off(session, run_id)
+        request_file = Path(run.folder) / REQUEST_FILE
+        request = msgspec.json.decode(request_file.read_bytes(), type=TrainRequest)
         run.status, run.error, run.finished_at = "running", None, None
         session.add(run)
         session.commit()
     log.info("run_resumed", run=run.id)
     return _carry_out(store, settings, run, request, progress)
+
+
+def broken_off(session: Session, run_id: str) -> Run:
+    """Return the run, which can be resumed.
+
+    Raises: NotFoundError; StateError if it has finished or is still being worked on.
+    """
+    run = session.get(Run, run_id)
+    if run is None:
+        raise NotFoundError(f"no run {run_id!r}: `ratchet runs` lists them")
+    if run.status == "finished" or is_running(Path(run.folder)):
+        raise StateError(f"run {run_id} is {run.status}: only a broken-off run can be resumed")
+    return run
 
 
 def _new_run(settings: Settings, request: TrainRequest, recipe: Recipe) -> Run:
@@ -241,7 +250,10 @@ def _last_words(path: Path, code: int) -> str:
     ended = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
     hint = " (was memory short?)" if code == -signal.SIGKILL else ""
     last = "\n".join(lines[-TOLD_LINES:])
-    return f"{ended}{hint}; it can be resumed. Last lines of {path}:\n{last}"
+    return (
+        f"{ended}{hint}; `ratchet resume {path.parent.name}` goes on from its newest "
+        f"checkpoint. Last lines of {path}:\n{last}"
+    )
 
 
 def _register(

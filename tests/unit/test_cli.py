@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 import structlog
 
+from core.ids import new_id
 from core.settings import FILE_VARIABLE, load_settings
-from feedback.tables import Adapter
+from feedback.tables import Adapter, Run
 from loop.cli import main
 from loop.wiring import Parts, open_parts
 from tests.unit.loop_world import add_adapters, write_settings_file
@@ -168,6 +169,7 @@ def test_a_store_that_cannot_be_opened_is_one_line(
 UNKNOWN = (
     ["curate", "nobody"],
     ["retrain", "nobody"],
+    ["resume", "nobody"],
     ["turn", "nobody", "--json"],
     ["canary", "start", "nobody--v1"],
     ["canary", "start", "nobody--v1", "--override-by", "olga", "--reason", "to see"],
@@ -248,6 +250,31 @@ def test_the_tables_list_each_adapter(monkeypatch: pytest.MonkeyPatch, parts: Pa
     shown = ratchet(monkeypatch, "adapters").out
     assert "desk--v1" in shown
     assert "fail" in shown
+
+
+def test_a_run_that_broke_off_is_listed_with_its_error(
+    monkeypatch: pytest.MonkeyPatch, parts: Parts
+) -> None:
+    """Its id is whole, so that it can be given to `resume`."""
+    run = Run(
+        id=new_id(),
+        application="desk",
+        dataset_id="desk--d1",
+        recipe="sft-lora",
+        mode="full",
+        reason="first: no adapter is live",
+        status="failed",
+        folder="runs/1",
+        error="killed [by 9]",
+    )
+    with parts.store.session() as session:
+        session.add(run)
+        session.commit()
+        id_ = run.id
+    shown = ratchet(monkeypatch, "runs").out
+    assert id_ in shown
+    assert "killed" in shown
+    assert [row["status"] for row in ratchet(monkeypatch, "runs", "--json").json] == ["failed"]
 
 
 def test_ingest_once_says_what_it_applied(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
