@@ -35,10 +35,11 @@ from feedback.log.group_commit import GroupCommit
 from feedback.log.protocol import EventLog
 from feedback.routes import feedback_router
 from feedback.store import Store
+from serving.dispatch import Serving
 from serving.engine_client import EngineClient
 from serving.exchange import Ledger
 from serving.hardware import BASE_MODEL_NAME
-from serving.inference import Serving, inference_router
+from serving.inference import inference_router
 from serving.launcher import port_error
 from serving.route_table import RouteTable
 

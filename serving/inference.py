@@ -9,30 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 from litestar import Request, Response, Router, post
 from litestar.background_tasks import BackgroundTask
 from litestar.response import Stream
 
-from core.errors import EngineError, EngineUnavailable, NotFoundError
+from core.errors import EngineError
 from feedback.api_keys import authenticate
 from feedback.http_errors import exception_handlers
-from serving.engine_client import EngineAnswer, EngineClient, ModelMissing, NotConnected
-from serving.exchange import Asked, Exchange, Ledger, Outcome
-from serving.hardware import BASE_MODEL_NAME
+from serving.dispatch import Serving, begin, failed, left
+from serving.exchange import Asked, Exchange, Outcome
 from serving.relay import Relay
-from serving.requests import ChatRequest, CompletionRequest, InferenceRequest, engine_body, parse
-from serving.route_table import RouteTable, Snapshot
-from serving.routing import Assignment, assign, without
+from serving.requests import ChatRequest, CompletionRequest, InferenceRequest, parse
 
-LIVE_ALIASES = frozenset({"live", "default"})  # beside the application's own name
 CLIENT_LEFT = 499  # nginx's number for it; nobody reads it
-
-_log = structlog.get_logger(__name__)
 
 AnyRequest = Request[Any, Any, Any]
 T = TypeVar("T")
@@ -63,15 +55,6 @@ class ClientLeft(Exception):
     """The client closed its connection before its answer was there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """What answering needs."""
-
-    ledger: Ledger
-    engine: EngineClient
-    table: RouteTable
-
-
 def inference_router(serving: Serving) -> Router:
     """Return the routes that answer."""
 
@@ -92,26 +75,6 @@ def inference_router(serving: Serving) -> Router:
     )
 
 
-def choose(asked: Asked, snapshot: Snapshot) -> Assignment:
-    """Return who answers, by the request's `model`.
-
-    `base` is the base model itself; the application's name, `live` and `default` follow the
-    rollout; a name of one of its ready adapters is that adapter. Only the second is an exposure.
-
-    Raises: NotFoundError for anything else.
-    """
-    model, application = asked.request.model, asked.application
-    if model == BASE_MODEL_NAME:
-        return Assignment(None)
-    if _is_routed(asked):
-        return assign(snapshot.route(application), asked.unit)
-    ready = snapshot.ready_adapters(application)
-    if model in ready:
-        return Assignment(model)
-    known = ", ".join([application, *sorted(LIVE_ALIASES), BASE_MODEL_NAME, *sorted(ready)])
-    raise NotFoundError(f"no model {model!r} is served here; there are: {known}", field="model")
-
-
 async def _respond(
     serving: Serving, request: AnyRequest, application: str, body: InferenceRequest
 ) -> Response[Any]:
@@ -119,7 +82,7 @@ async def _respond(
     try:
         if not body.stream:
             return await _unless_left(request, _answer_whole(serving, asked))
-        exchange, answer = await _unless_left(request, _open(serving, asked))
+        exchange, answer = await _unless_left(request, begin(serving, asked))
     except ClientLeft:
         return Response(b"", status_code=CLIENT_LEFT)
     relay = Relay(serving.ledger, exchange, answer)
@@ -131,56 +94,15 @@ async def _respond(
     )
 
 
-async def _open(serving: Serving, asked: Asked) -> tuple[Exchange, EngineAnswer]:
-    """Return the exchange and the engine's answer to it, which has begun.
-
-    An adapter that the engine turns out not to have (it restarted a moment ago) is answered for
-    by the next one down: canary, baseline, base model.
-
-    Raises: EngineError, with the interaction logged; RequestError when the engine says that the
-        request itself is wrong: then nothing was answered, and nothing is logged.
-    """
-    snapshot = serving.table.current
-    if snapshot is None:
-        raise EngineUnavailable("the routes are not read yet: the store does not answer")
-    missing: frozenset[str] = frozenset()
-    assignment = choose(asked, snapshot)
-    while True:
-        exchange = serving.ledger.exchange(asked, assignment)
-        try:
-            return exchange, await _ask(serving, exchange)
-        except ModelMissing as error:
-            if assignment.adapter is None or not _is_routed(asked):
-                raise await _failed(serving.ledger, exchange, error) from error
-            missing |= {assignment.adapter}
-            assignment = assign(without(snapshot.route(asked.application), missing), asked.unit)
-
-
-async def _ask(serving: Serving, exchange: Exchange) -> EngineAnswer:
-    """Open the answer. A fault, and a client that leaves, is logged; `ModelMissing` is not yet."""
-    asked = exchange.asked
-    try:
-        return await serving.engine.open(
-            asked.endpoint, engine_body(asked.request, exchange.served_by)
-        )
-    except ModelMissing:
-        raise
-    except EngineError as error:
-        raise await _failed(serving.ledger, exchange, error) from error
-    except asyncio.CancelledError:
-        await _left(serving.ledger, exchange)
-        raise
-
-
 async def _answer_whole(serving: Serving, asked: Asked) -> Response[bytes]:
     """Return the finished answer, logged."""
-    exchange, answer = await _open(serving, asked)
+    exchange, answer = await begin(serving, asked)
     try:
         content, outcome = _stamped(await answer.read(), exchange)
     except EngineError as error:
-        raise await _failed(serving.ledger, exchange, error) from error
+        raise await failed(serving.ledger, exchange, error) from error
     except asyncio.CancelledError:
-        await _left(serving.ledger, exchange)
+        await left(serving.ledger, exchange)
         raise
     finally:
         answer.close()
@@ -220,27 +142,6 @@ def _text(choice: _Choice) -> str:
     return msgspec.json.encode(choice.message.tool_calls).decode()
 
 
-async def _failed(ledger: Ledger, exchange: Exchange, error: EngineError) -> EngineError:
-    """Log the interaction as an error; return the error to raise."""
-    outcome = Outcome(
-        status="error",
-        latency_s=exchange.elapsed_s(),
-        error=error.message,
-        reached_engine=not isinstance(error, NotConnected),
-    )
-    await ledger.write(exchange, outcome)
-    return error
-
-
-async def _left(ledger: Ledger, exchange: Exchange) -> None:
-    """Log an interaction whose client left before any of its answer was sent."""
-    await ledger.write(exchange, Outcome("disconnected", exchange.elapsed_s()))
-    asked = exchange.asked
-    _log.info(
-        "client_disconnected", interaction=asked.interaction_id, application=asked.application
-    )
-
-
 async def _unless_left(request: AnyRequest, work: Coroutine[Any, Any, T]) -> T:
     """Return what `work` returns, but cancel it when the client closes its connection.
 
@@ -262,7 +163,3 @@ async def _unless_left(request: AnyRequest, work: Coroutine[Any, Any, T]) -> T:
 async def _client_leaves(request: AnyRequest) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _is_routed(asked: Asked) -> bool:
-    return asked.request.model == asked.application or asked.request.model in LIVE_ALIASES

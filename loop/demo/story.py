@@ -53,7 +53,6 @@ from loop.turn import (
     retrain,
     start_canary,
     tell_gate,
-    wait_for_decision,
     wait_for_end,
 )
 from loop.wiring import Parts, open_parts
@@ -241,7 +240,6 @@ def _expose(play: Play, adapter: Adapter, name: str) -> Rollout:
         _watching(play) as told,
         play.crowds.using(APPLICATION, play.records(name), told, play.customers()) as crowd,
     ):
-        wait_for_decision(play.parts, rollout.id, play.narrator)
         ended = wait_for_end(play.parts, rollout.id, play.narrator)
     play.users_so_far += crowd.latest["users"]
     return ended
