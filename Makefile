@@ -13,11 +13,11 @@ export DO_NOT_TRACK := 1
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: setup  ## turn the whole loop once with simulated users (about 15 minutes on 2 cores)
+demo: setup  ## turn the whole loop once with simulated users (9 to 15 minutes on 2 cores)
 	$(BIN)/ratchet demo
 
 test: setup-test  ## run all tests, on the real engine and model too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --cov
 
 up: setup  ## start the service and keep it running until Ctrl-C
 	$(BIN)/ratchet init assistant

@@ -56,6 +56,7 @@ class Narrator:
                 bar.update(task, description=f"curate: {stage}", completed=done, total=total)
 
             yield told
+            bar.update(task, description="curate: done", completed=bar.tasks[0].total)
 
     @contextmanager
     def training(self) -> Generator[TrainListener]:
@@ -67,6 +68,9 @@ class Narrator:
 
 
 def _draw(bar: Progress, task: TaskID, progress: TrainProgress) -> None:
+    if progress.phase == "done":  # it has no steps of its own: the last phase's bar is full
+        bar.update(task, description="train: done", completed=bar.tasks[0].total)
+        return
     bar.update(
         task,
         description=f"train: {progress.phase}",

@@ -73,6 +73,18 @@ def test_import_linter_checks_every_package() -> None:
     assert set(project()["tool"]["importlinter"]["root_packages"]) == PACKAGES
 
 
+def test_coverage_is_demanded_of_exactly_the_pure_modules() -> None:
+    """What import-linter holds to be pure is what `make test` wants every branch of."""
+    tools = project()["tool"]
+    pure = next(
+        contract["source_modules"]
+        for contract in tools["importlinter"]["contracts"]
+        if contract["name"].startswith("Pure decisions")
+    )
+    files = [name.replace(".", "/") + ".py" for name in sorted(pure)]
+    assert tools["coverage"]["run"]["include"] == files
+
+
 def test_no_file_is_longer_than_a_reader_bears() -> None:
     """A file over the limit holds more than one noun."""
     lengths = {str(path.relative_to(ROOT)): _lines(path) for path in python_files()}
