@@ -25,7 +25,7 @@ from loop.service import require_no_service
 APPLICATION = "desk"
 MARK = "made-by-ratchet-demo"  # only a folder with this file is ever emptied
 DATA = "data"  # the service's data folder inside it
-RECIPE = Path(__file__).with_name("recipe.toml")
+RECIPE = Path(__file__).with_name("sft-desk.toml")
 
 # Tolerances and steps: docs/decisions/0009, chosen so that a few hundred answers decide.
 SETTINGS = """

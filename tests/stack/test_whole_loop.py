@@ -122,7 +122,7 @@ class Users:
 def settings_file(tmp_path: Path, base_model: Path) -> Path:
     """The settings of a small, hasty Ratchet."""
     recipe = tmp_path / "recipe.toml"
-    demo = Path(__file__).parents[2] / "loop" / "demo" / "recipe.toml"
+    demo = Path(__file__).parents[2] / "loop" / "demo" / "sft-desk.toml"
     recipe.write_text(demo.read_text().replace("epochs = 3 ", "epochs = 5 "))
     file = tmp_path / "ratchet.toml"
     file.write_text(
