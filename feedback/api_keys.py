@@ -7,12 +7,19 @@ Never says in an error, or in a log, what key was sent.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from hashlib import sha256
 
 from core.errors import AuthenticationError
 from core.settings import Settings
 
 _FIELD = "authorization"
+
+
+def sent_authorization(headers: Mapping[str, str]) -> str | None:
+    """Return the `Authorization` header; Anthropic's clients send their key as `x-api-key`."""
+    key = headers.get("x-api-key")
+    return headers.get("authorization") or (f"Bearer {key}" if key else None)
 
 
 def authenticate(headers_authorization: str | None, settings: Settings) -> str:

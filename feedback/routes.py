@@ -18,7 +18,7 @@ from core.errors import AuthenticationError
 from core.ids import new_id, subject_hash
 from core.keys import Keys
 from core.settings import Settings
-from feedback.api_keys import authenticate
+from feedback.api_keys import authenticate, sent_authorization
 from feedback.events import FEEDBACK_TOPIC, FeedbackGiven, FeedbackKind, encode
 from feedback.http_errors import exception_handlers
 from feedback.log.group_commit import GroupCommit
@@ -52,7 +52,7 @@ def feedback_router(*, settings: Settings, commits: GroupCommit, keys: Keys) -> 
     @post("/feedback", request_max_body_size=settings.gateway.max_body_bytes)
     async def give_feedback(request: Request[Any, Any, Any]) -> Response[Accepted]:
         submission = parse_submission(await request.body())
-        rater = _rater(submission, request.headers.get("authorization"), settings, keys)
+        rater = _rater(submission, sent_authorization(request.headers), settings, keys)
         await _log_event(_event(submission, rater, settings), settings, commits)
         accepted = Accepted(submission.client_id, rater.interaction_id, submission.kind)
         return Response(accepted, status_code=201)

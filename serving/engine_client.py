@@ -16,7 +16,13 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from core.errors import AdapterRefused, EngineError, EngineUnavailable, RequestError
+from core.errors import (
+    AdapterRefused,
+    EngineError,
+    EngineUnavailable,
+    NotFoundError,
+    RequestError,
+)
 from serving.hardware import BASE_MODEL_NAME
 
 CONNECT_TIMEOUT_S = 5.0  # the engine is on this machine or beside it
@@ -34,6 +40,10 @@ class ModelMissing(EngineError):
 
 class NotConnected(EngineUnavailable):
     """No connection: the engine never saw the request and no adapter was used."""
+
+
+class NotOffered(NotFoundError):
+    """The engine has no such route: its model is not made for what the client wants."""
 
 
 class _ErrorBody(msgspec.Struct):
@@ -216,12 +226,22 @@ def _faults(url: object) -> Generator[None]:
 
 
 def _refusal(status: int, body: bytes) -> EngineError | RequestError:
-    """Return the error that an answer other than 200 means."""
+    """Return the error that an answer other than 200 means.
+
+    A 404 in vLLM's own words is a model that is not there; without them, a route that is not.
+    """
     try:
         message = msgspec.json.decode(body, type=_ErrorAnswer).error.message
+        told = True
     except msgspec.DecodeError:
         message = body.decode(errors="replace")
+        told = False
     message = message[:ERROR_CHARS] or f"status {status} without a message"
+    if status in {405, 501} or (status == 404 and not told):
+        return NotOffered(
+            f"the engine does not offer this, its model is not made for it ({message}): "
+            "start one with another model, or use another path"
+        )
     if status == 404:
         return ModelMissing(message)
     if status in {400, 413, 422}:

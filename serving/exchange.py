@@ -33,7 +33,7 @@ from feedback.log.protocol import NewRecord
 from feedback.receipts import Receipt, sign
 from feedback.redaction import redact_mode
 from serving.hardware import BASE_MODEL_NAME
-from serving.requests import InferenceRequest, logged_parameters, user_of
+from serving.requests import InferenceRequest, logged_parameters
 from serving.routing import Assignment
 
 REDACTED_AT_ONCE_CHARS = 20_000  # some 7 ms: redaction takes 3 million characters a second
@@ -125,7 +125,7 @@ class Ledger:
 
     def asked(self, application: str, endpoint: str, request: InferenceRequest) -> Asked:
         """Return the request as an interaction that begins now."""
-        user = user_of(request)
+        user = request.end_user()
         return Asked(
             interaction_id=new_id(),
             application=application,
@@ -207,7 +207,7 @@ def _finished(exchange: Exchange, outcome: Outcome, mode: RedactionMode) -> Inte
         status=outcome.status,
         error=outcome.error,
         finish_reason=outcome.finish_reason,
-        stream=bool(asked.request.stream),
+        stream=asked.request.is_streamed(),
         parameters=logged_parameters(asked.request) | fell_back,
         prompt_tokens=outcome.prompt_tokens,
         completion_tokens=outcome.completion_tokens,

@@ -29,14 +29,14 @@ from litestar.handlers import HTTPRouteHandler
 from core.errors import StateError
 from core.keys import Keys
 from core.settings import Settings
-from feedback.api_keys import authenticate
-from feedback.http_errors import exception_handlers
+from feedback.api_keys import authenticate, sent_authorization
 from feedback.log.group_commit import GroupCommit
 from feedback.log.protocol import EventLog
 from feedback.routes import feedback_router
 from feedback.store import Store
 from serving.dispatch import Serving
 from serving.engine_client import EngineClient
+from serving.error_shapes import shaped_handlers
 from serving.exchange import Ledger
 from serving.hardware import BASE_MODEL_NAME
 from serving.inference import inference_router
@@ -84,7 +84,7 @@ def create_gateway(
             feedback_router(settings=settings, commits=commits, keys=keys),
             *_reading_routes(serving),
         ],
-        exception_handlers=exception_handlers,
+        exception_handlers=shaped_handlers,
         lifespan=[_running(serving)],
         request_max_body_size=settings.gateway.max_body_bytes,
         cors_config=_cors(settings),
@@ -188,7 +188,7 @@ def _reading_routes(serving: Serving) -> list[HTTPRouteHandler]:
     @get("/v1/models")
     async def list_models(request: AnyRequest) -> ModelList:
         settings = serving.ledger.settings
-        application = authenticate(request.headers.get("authorization"), settings)
+        application = authenticate(sent_authorization(request.headers), settings)
         snapshot = serving.table.current
         adapters = snapshot.ready_adapters(application) if snapshot else frozenset[str]()
         names = [application, BASE_MODEL_NAME, *sorted(adapters)]

@@ -1,8 +1,8 @@
-"""SERVE: POST /v1/chat/completions and POST /v1/completions.
+"""SERVE: the routes that answer: one for each dialect, all of them the same way.
 
 A request with an API key comes in; it is validated, given an arm, answered by the engine, logged,
-and goes out with its receipt, in that order. Knows nothing of how routes are read, how the engine
-is kept, or how the log stores.
+and goes out with its receipt, in that order. Knows nothing of what a dialect says, how routes are
+read, how the engine is kept, or how the log stores.
 """
 
 from __future__ import annotations
@@ -14,41 +14,27 @@ from typing import Any, TypeVar
 import msgspec
 from litestar import Request, Response, Router, post
 from litestar.background_tasks import BackgroundTask
+from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 
 from core.errors import EngineError
-from feedback.api_keys import authenticate
-from feedback.http_errors import exception_handlers
+from feedback.api_keys import authenticate, sent_authorization
+from serving.dialects.chat import CHAT, COMPLETIONS
+from serving.dialects.embeddings import EMBEDDINGS
+from serving.dialects.messages import MESSAGES
+from serving.dialects.protocol import Dialect, Said, stamped
+from serving.dialects.responses import RESPONSES
 from serving.dispatch import Serving, begin, failed, left
+from serving.error_shapes import shaped_handlers
 from serving.exchange import Asked, Exchange, Outcome
 from serving.relay import Relay
-from serving.requests import ChatRequest, CompletionRequest, InferenceRequest, parse
+from serving.requests import parse
 
+DIALECTS = (CHAT, COMPLETIONS, RESPONSES, MESSAGES, EMBEDDINGS)
 CLIENT_LEFT = 499  # nginx's number for it; nobody reads it
 
 AnyRequest = Request[Any, Any, Any]
 T = TypeVar("T")
-
-
-class _Turn(msgspec.Struct):
-    content: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Turn | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Answer(msgspec.Struct):
-    choices: list[_Choice]
-    usage: _Usage | None = None
 
 
 class ClientLeft(Exception):
@@ -57,35 +43,36 @@ class ClientLeft(Exception):
 
 def inference_router(serving: Serving) -> Router:
     """Return the routes that answer."""
-
-    @post("/chat/completions", status_code=200)
-    async def complete_chat(request: AnyRequest) -> Response[Any]:
-        application = authenticate(request.headers.get("authorization"), serving.ledger.settings)
-        body = parse(await request.body(), ChatRequest)
-        return await _respond(serving, request, application, body)
-
-    @post("/completions", status_code=200)
-    async def complete(request: AnyRequest) -> Response[Any]:
-        application = authenticate(request.headers.get("authorization"), serving.ledger.settings)
-        body = parse(await request.body(), CompletionRequest)
-        return await _respond(serving, request, application, body)
-
     return Router(
-        path="/v1", route_handlers=[complete_chat, complete], exception_handlers=exception_handlers
+        path="/",
+        route_handlers=[_route(serving, dialect) for dialect in DIALECTS],
+        exception_handlers=shaped_handlers,
     )
 
 
+def _route(serving: Serving, dialect: Dialect) -> HTTPRouteHandler:
+    @post(dialect.path, status_code=200)
+    async def answer(request: AnyRequest) -> Response[Any]:
+        settings = serving.ledger.settings
+        application = authenticate(sent_authorization(request.headers), settings)
+        body = parse(await request.body(), dialect.request)
+        return await _respond(
+            serving, request, dialect, serving.ledger.asked(application, dialect.path, body)
+        )
+
+    return answer
+
+
 async def _respond(
-    serving: Serving, request: AnyRequest, application: str, body: InferenceRequest
+    serving: Serving, request: AnyRequest, dialect: Dialect, asked: Asked
 ) -> Response[Any]:
-    asked = serving.ledger.asked(application, request.url.path, body)
     try:
-        if not body.stream:
-            return await _unless_left(request, _answer_whole(serving, asked))
+        if dialect.open_stream is None or not asked.request.is_streamed():
+            return await _unless_left(request, _answer_whole(serving, dialect, asked))
         exchange, answer = await _unless_left(request, begin(serving, asked))
     except ClientLeft:
         return Response(b"", status_code=CLIENT_LEFT)
-    relay = Relay(serving.ledger, exchange, answer)
+    relay = Relay(serving.ledger, exchange, answer, dialect.open_stream(asked.request))
     return Stream(
         relay.events(),
         media_type="text/event-stream",
@@ -94,11 +81,12 @@ async def _respond(
     )
 
 
-async def _answer_whole(serving: Serving, asked: Asked) -> Response[bytes]:
+async def _answer_whole(serving: Serving, dialect: Dialect, asked: Asked) -> Response[bytes]:
     """Return the finished answer, logged."""
     exchange, answer = await begin(serving, asked)
     try:
-        content, outcome = _stamped(await answer.read(), exchange)
+        raw = await answer.read()
+        said = _read(dialect, raw)
     except EngineError as error:
         raise await failed(serving.ledger, exchange, error) from error
     except asyncio.CancelledError:
@@ -106,40 +94,31 @@ async def _answer_whole(serving: Serving, asked: Asked) -> Response[bytes]:
         raise
     finally:
         answer.close()
-    await serving.ledger.write(exchange, outcome)
+    await serving.ledger.write(exchange, _outcome(exchange, said))
+    content = stamped(raw, exchange.stamp())
     return Response(content, media_type="application/json", headers=exchange.headers())
 
 
-def _stamped(raw: bytes, exchange: Exchange) -> tuple[bytes, Outcome]:
-    """Return the engine's answer with `ratchet` in it, and what is to be logged of it.
+def _read(dialect: Dialect, raw: bytes) -> Said:
+    """Return what the engine's answer says.
 
-    Raises: EngineError when it is not such an answer.
+    Raises: EngineError when it is no answer of this dialect.
     """
     try:
-        answer = msgspec.json.decode(raw, type=_Answer)
-        whole = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        return dialect.read_answer(raw)
     except msgspec.DecodeError as error:
         raise EngineError(f"the engine's answer cannot be read: {error}") from error
-    whole["ratchet"] = msgspec.Raw(msgspec.json.encode(exchange.stamp()))
-    first = answer.choices[0] if answer.choices else _Choice()
-    usage = answer.usage or _Usage()
-    outcome = Outcome(
+
+
+def _outcome(exchange: Exchange, said: Said) -> Outcome:
+    return Outcome(
         status="ok",
         latency_s=exchange.elapsed_s(),
-        answer=_text(first),
-        finish_reason=first.finish_reason,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
+        answer=said.text,
+        finish_reason=said.finish_reason,
+        prompt_tokens=said.prompt_tokens,
+        completion_tokens=said.completion_tokens,
     )
-    return msgspec.json.encode(whole), outcome
-
-
-def _text(choice: _Choice) -> str:
-    if choice.message is None:
-        return choice.text or ""
-    if choice.message.content or not choice.message.tool_calls:
-        return choice.message.content or ""
-    return msgspec.json.encode(choice.message.tool_calls).decode()
 
 
 async def _unless_left(request: AnyRequest, work: Coroutine[Any, Any, T]) -> T:

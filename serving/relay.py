@@ -1,9 +1,9 @@
 """SERVE: one streamed answer on its way from the engine to the client.
 
-The engine's events go on as the bytes they are, at once; a copy is read for the log. The end is
-held back until the interaction is durable: then a last chunk with `ratchet`, and `[DONE]`. A
-client that leaves aborts the answer in the engine, and what was sent is logged as disconnected.
-Knows nothing of routes or requests.
+The engine's bytes go on as they are, at once, even before an event is whole where its start tells
+that it goes on; a copy is read for the log by the dialect. The end is held back until the
+interaction is durable, and then carries `ratchet`. A client that leaves aborts the answer in the
+engine, and what was sent is logged as disconnected. Knows nothing of routes or requests.
 """
 
 from __future__ import annotations
@@ -15,18 +15,10 @@ import structlog
 
 from core.errors import EngineError, EngineUnavailable, RatchetError
 from feedback.events import InteractionStatus
+from serving.dialects.protocol import Fate, StreamReader
 from serving.engine_client import EngineAnswer
 from serving.exchange import Exchange, Ledger, Outcome
-from serving.requests import wants_usage
-from serving.sse import (
-    DONE_EVENT,
-    Chunk,
-    Splitter,
-    Transcript,
-    data_event,
-    is_done,
-    read_event,
-)
+from serving.sse import END, Splitter
 
 _log = structlog.get_logger(__name__)
 
@@ -34,15 +26,17 @@ _log = structlog.get_logger(__name__)
 class Relay:
     """The stream of one exchange; `answer` has begun. Iterate `events` once, then `close`."""
 
-    def __init__(self, ledger: Ledger, exchange: Exchange, answer: EngineAnswer) -> None:
+    def __init__(
+        self, ledger: Ledger, exchange: Exchange, answer: EngineAnswer, reader: StreamReader
+    ) -> None:
         self._ledger = ledger
         self._exchange = exchange
         self._answer = answer
+        self._reader = reader
         self._splitter = Splitter()
-        self._transcript = Transcript()
-        self._shows_usage = wants_usage(exchange.asked.request)
+        self._sent_ahead = 0  # bytes of an event that went on before it was whole
         self._ttft_s: float | None = None
-        self._ended = False  # [DONE] came from the engine
+        self._ended = False  # the engine said so
         self._fault: EngineError | None = None  # came from the engine inside the stream
         self._written = False  # the interaction is in the log, or was refused by it
 
@@ -79,26 +73,33 @@ class Relay:
         _log.info("client_disconnected", **self._ids())
 
     def _take(self, piece: bytes) -> bytes:
-        """Read what came in; return the part that goes on."""
+        """Read what came in; return the part that goes on. A fault waits until that has gone."""
         passed: list[bytes] = []
-        for event in self._splitter.feed(piece):
-            if is_done(event):
-                self._ended = True
-                break
-            chunk = read_event(event)
-            if chunk is not None and chunk.error is not None:
-                self._fault = EngineError(f"the engine failed: {chunk.error.message}")
-                break
-            if chunk is None or self._is_for_client(chunk):
-                passed.append(event)
+        try:
+            for event in self._splitter.feed(piece):
+                fate = self._reader.read(event)
+                if fate is Fate.END:
+                    self._ended = True
+                    break
+                if fate is Fate.PASS:
+                    passed.append(event[self._sent_ahead :])
+                self._sent_ahead = 0
+            else:
+                passed.append(self._ahead())
+        except EngineError as error:
+            self._fault = error
+        if self._ttft_s is None and self._reader.transcript.parts:
+            self._ttft_s = self._exchange.elapsed_s()
         return b"".join(passed)
 
-    def _is_for_client(self, chunk: Chunk) -> bool:
-        has_text = self._transcript.add(chunk)
-        if has_text and self._ttft_s is None:
-            self._ttft_s = self._exchange.elapsed_s()
-        only_usage = chunk.usage is not None and not chunk.choices
-        return self._shows_usage or not only_usage
+    def _ahead(self) -> bytes:
+        """Return what may go on of an event that is not whole yet."""
+        rest = self._splitter.rest
+        if not rest or not (self._sent_ahead or self._reader.passes(rest)):
+            return b""
+        ahead = rest[self._sent_ahead :]
+        self._sent_ahead = len(rest)
+        return ahead
 
     async def _finish(self) -> bytes:
         """Log the answer; return its last bytes.
@@ -112,16 +113,7 @@ class Relay:
         outcome = self._outcome("ok")
         self._written = True
         await self._ledger.write(self._exchange, outcome)
-        head = self._transcript.head or Chunk()
-        last = {
-            "id": head.id,
-            "object": head.object,
-            "created": head.created,
-            "model": head.model,
-            "choices": [],
-            "ratchet": self._exchange.stamp(),
-        }
-        return data_event(last) + DONE_EVENT
+        return self._reader.last(self._exchange.stamp())
 
     async def _break_off(self, error: RatchetError) -> bytes:
         """Log the fault, unless it came from the log; return the event that tells the client."""
@@ -129,24 +121,19 @@ class Relay:
             self._written = True
             await self._ledger.write(self._exchange, self._outcome("error", error.message))
         _log.warning("stream_broken_off", **self._ids(), code=error.code, error=error.message)
-        body = {
-            "message": error.message,
-            "type": "server_error",
-            "param": error.field,
-            "code": error.code,
-        }
-        return data_event({"error": body, "ratchet": self._exchange.stamp()})
+        told = self._reader.error(error, self._exchange.stamp())
+        return END + told if self._sent_ahead else told
 
     def _outcome(self, status: InteractionStatus, error: str | None = None) -> Outcome:
-        usage = self._transcript.usage
+        said = self._reader.transcript.said()
         return Outcome(
             status=status,
             latency_s=self._exchange.elapsed_s(),
-            answer=self._transcript.text,
-            finish_reason=self._transcript.finish_reason,
+            answer=said.text,
+            finish_reason=said.finish_reason,
             error=error,
-            prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None,
+            prompt_tokens=said.prompt_tokens,
+            completion_tokens=said.completion_tokens,
             ttft_s=self._ttft_s,
         )
 

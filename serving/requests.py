@@ -1,17 +1,15 @@
-"""SERVE: what applications may send, as types; everything else is refused by name.
+"""SERVE: what all dialects' requests share; whatever a dialect does not list is refused by name.
 
 JSON bytes come in, a validated request comes out, which knows how to write itself for the
 engine. An allow-list, because vLLM takes further fields (prompts as embeddings, `lora_request`,
-priorities) that would reach past the gateway. `user` and `model` never reach the engine as they
-came. Knows nothing of arms or answers.
-
-Source: OpenAI API reference, "Create chat completion" and "Create completion".
+priorities) that would reach past the gateway. Who the end user is and which name the model was
+asked by never reach the engine. Knows nothing of arms or answers.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -19,90 +17,69 @@ from msgspec import UNSET, Meta, UnsetType
 from core.errors import RequestError
 from feedback.events import Message
 
-Count = Annotated[int, Meta(ge=1)]
-Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
-Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
+Count = Annotated[int, Meta(ge=1, le=2**31)]
 ShortText = Annotated[str, Meta(min_length=1, max_length=512)]
-StopText = str | Annotated[list[str], Meta(max_length=16)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # what vLLM takes
+JsonObject = dict[str, Any]
 
 
-class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A piece of a message; images and sound are not served."""
-
-    text: str
-    type: Literal["text"] = "text"
-
-
-class ChatMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One turn. Unknown fields are dropped: clients send back what an answer carried."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
-    name: str | UnsetType = UNSET
-    tool_calls: list[dict[str, Any]] | UnsetType | None = UNSET
-    tool_call_id: str | UnsetType = UNSET
-
-
-class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a stream carries besides text."""
-
-    include_usage: bool = False
-    continuous_usage_stats: bool = False
-
-
-class _Sampling(
+class InferenceRequest(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """Fields that both endpoints have; what the client left out stays out."""
+    """A request of any dialect; what the client left out stays out."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ()  # fields that never go on to the engine
+    TEXTS: ClassVar[frozenset[str]] = frozenset()  # fields with text of people, not parameters
 
     model: ShortText
-    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] | UnsetType | None = UNSET
-    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] | UnsetType | None = UNSET
-    max_tokens: Count | UnsetType | None = UNSET
-    n: Annotated[int, Meta(ge=1, le=16)] | UnsetType | None = UNSET
-    stop: StopText | UnsetType | None = UNSET
-    seed: int | UnsetType | None = UNSET
-    presence_penalty: Penalty | UnsetType | None = UNSET
-    frequency_penalty: Penalty | UnsetType | None = UNSET
-    logit_bias: dict[str, float] | UnsetType | None = UNSET
-    stream: bool | UnsetType | None = UNSET
-    stream_options: StreamOptions | UnsetType | None = UNSET
-    user: ShortText | UnsetType | None = UNSET
-
-
-class ChatRequest(_Sampling, frozen=True, kw_only=True):
-    """The body of POST /v1/chat/completions."""
-
-    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
-    max_completion_tokens: Count | UnsetType | None = UNSET
-    tools: list[dict[str, Any]] | UnsetType | None = UNSET
-    tool_choice: str | dict[str, Any] | UnsetType | None = UNSET
-    response_format: dict[str, Any] | UnsetType | None = UNSET
-    logprobs: bool | UnsetType | None = UNSET
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | UnsetType | None = UNSET
 
     def logged_messages(self) -> list[Message]:
         """Return the turns as text, as they are logged."""
-        return [Message(turn.role, _text(turn)) for turn in self.messages]
+        raise NotImplementedError
+
+    def end_user(self) -> str | None:
+        """Return the application's name for its end user, if it gave one."""
+        return None
+
+    def is_streamed(self) -> bool:
+        """Return whether the client wants its answer in pieces."""
+        return False
+
+    def shows_usage(self) -> bool:
+        """Return whether the client gets the token counts of its stream."""
+        return True
+
+    def for_engine(self, model: str) -> Self:
+        """Return the request as the engine gets it."""
+        kept: dict[str, Any] = dict.fromkeys(self.KEPT, UNSET)
+        return msgspec.structs.replace(self, model=model, **kept)
 
 
-class CompletionRequest(_Sampling, frozen=True, kw_only=True):
-    """The body of POST /v1/completions; prompts are text, not token ids."""
+class OpenAIRequest(InferenceRequest, frozen=True, kw_only=True):
+    """What OpenAI's clients send on every path, and the engine has no use for."""
 
-    prompt: str | Annotated[list[str], Meta(min_length=1, max_length=16)]
-    logprobs: Annotated[int, Meta(ge=0, le=5)] | UnsetType | None = UNSET
+    KEPT = ("user", "safety_identifier", "metadata", "store", "service_tier", "prompt_cache_key")
 
-    def logged_messages(self) -> list[Message]:
-        """Return the prompts as text, as they are logged."""
-        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
-        return [Message("user", prompt) for prompt in prompts]
+    user: ShortText | UnsetType | None = UNSET
+    safety_identifier: ShortText | UnsetType | None = UNSET  # OpenAI's newer name for `user`
+    metadata: dict[str, str] | UnsetType | None = UNSET
+    store: bool | UnsetType | None = UNSET
+    service_tier: Literal["auto", "default"] | UnsetType | None = UNSET
+    prompt_cache_key: str | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        if self.store:
+            raise not_kept("store")
+
+    def end_user(self) -> str | None:
+        """Return the application's name for its end user, if it gave one."""
+        return self.user or self.safety_identifier or None
 
 
-InferenceRequest = ChatRequest | CompletionRequest
-AnyRequest = TypeVar("AnyRequest", ChatRequest, CompletionRequest)
+AnyRequest = TypeVar("AnyRequest", bound=InferenceRequest)
 
 _ENCODER = msgspec.json.Encoder()
-_UNLOGGED = frozenset({"model", "messages", "prompt", "user", "stream", "stream_options"})
+_NEVER_LOGGED = frozenset({"model", "stream", "stream_options", *OpenAIRequest.KEPT})
 
 
 def parse(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
@@ -114,43 +91,29 @@ def parse(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise _wrong(str(error)) from error
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested without end
         raise RequestError(f"the body is not JSON: {error}") from error
 
 
-def user_of(request: InferenceRequest) -> str | None:
-    """Return the application's name for its end user, if it gave one."""
-    return request.user or None
-
-
 def engine_body(request: InferenceRequest, model: str) -> bytes:
-    """Return the request as it goes to the engine, for `model`; streams always count tokens."""
-    options: StreamOptions | UnsetType = UNSET
-    if request.stream:
-        asked = request.stream_options or StreamOptions()
-        options = msgspec.structs.replace(asked, include_usage=True)
-    return _ENCODER.encode(
-        msgspec.structs.replace(request, model=model, user=UNSET, stream_options=options)
-    )
-
-
-def wants_usage(request: InferenceRequest) -> bool:
-    """Return whether the client asked for the token counts of its stream."""
-    return bool(request.stream_options) and request.stream_options.include_usage
+    """Return the request as it goes to the engine, for `model`."""
+    return _ENCODER.encode(request.for_engine(model))
 
 
 def logged_parameters(request: InferenceRequest) -> dict[str, Any]:
-    """Return the sampling parameters that the client set, without any text of people."""
-    values: dict[str, Any] = msgspec.to_builtins(request)
-    return {name: value for name, value in values.items() if name not in _UNLOGGED}
+    """Return the parameters that the client set, without any text of people."""
+    names = (name for name in request.__struct_fields__ if name not in _NEVER_LOGGED)
+    values = {name: getattr(request, name) for name in names if name not in request.TEXTS}
+    return {name: value for name, value in values.items() if value is not UNSET}
 
 
-def _text(turn: ChatMessage) -> str:
-    if isinstance(turn.content, list):
-        return "\n".join(part.text for part in turn.content)
-    if not turn.content and turn.tool_calls:
-        return _ENCODER.encode(turn.tool_calls).decode()
-    return turn.content or ""
+def not_kept(field: str) -> RequestError:
+    """Return the error for a wish that needs answers kept for later."""
+    return RequestError(
+        f"{field}: the gateway keeps no answers to come back to: leave it out, "
+        "and send the whole conversation each time",
+        field=field,
+    )
 
 
 def _wrong(message: str) -> RequestError:

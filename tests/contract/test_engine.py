@@ -14,13 +14,27 @@ import msgspec
 import pytest
 
 from core.errors import AdapterRefused, EngineError, RequestError
-from serving.engine_client import EngineAnswer, EngineClient, ModelMissing, NotConnected
-from serving.sse import Chunk, Splitter, is_done, read_event
+from serving.dialects.chat import CHAT, COMPLETIONS
+from serving.dialects.messages import MESSAGES
+from serving.dialects.protocol import Dialect, Fate
+from serving.dialects.responses import RESPONSES
+from serving.engine_client import EngineAnswer, EngineClient, ModelMissing, NotConnected, NotOffered
+from serving.requests import InferenceRequest, engine_body, parse
+from serving.sse import Splitter
 from tests.fakes.engine import FakeEngine
 from tests.fakes.lora import write_base_config, write_lora
 
 PROMPT = "The capital of France is"
-CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Say hello."}]}
+TURNS = [{"role": "user", "content": "Say hello."}]
+ASKED: list[tuple[Dialect, dict[str, Any]]] = [
+    (CHAT, {"messages": TURNS, "max_tokens": 4}),
+    (COMPLETIONS, {"prompt": PROMPT, "max_tokens": 4}),
+    (RESPONSES, {"input": "Say hello.", "max_output_tokens": 4}),
+    (MESSAGES, {"messages": TURNS, "max_tokens": 4}),
+]
+DIALECTS = pytest.mark.parametrize(
+    ("dialect", "fields"), ASKED, ids=[dialect.path for dialect, _ in ASKED]
+)
 
 
 @dataclass(frozen=True)
@@ -60,14 +74,19 @@ async def read_json(client: EngineClient, path: str, request: bytes) -> Any:
         answer.close()
 
 
-async def read_stream(answer: EngineAnswer) -> tuple[list[Chunk], bool]:
-    """Return the chunks of a stream and whether it ended with [DONE]."""
+async def read_events(answer: EngineAnswer) -> list[bytes]:
+    """Return the events of a whole stream."""
     splitter, events = Splitter(), list[bytes]()
     async for piece in answer.chunks():
         events += splitter.feed(piece)
     answer.close()
-    chunks = [chunk for event in events if (chunk := read_event(event)) is not None]
-    return chunks, is_done(events[-1])
+    assert splitter.rest == b""
+    return events
+
+
+def request_of(dialect: Dialect, **fields: Any) -> InferenceRequest:
+    """Return a request as the gateway would have it from a client."""
+    return parse(body("shop", **fields), dialect.request)
 
 
 async def test_a_running_engine_is_healthy(client: EngineClient) -> None:
@@ -75,15 +94,20 @@ async def test_a_running_engine_is_healthy(client: EngineClient) -> None:
     assert await client.is_healthy()
 
 
-async def test_a_chat_is_answered_with_usage(client: EngineClient) -> None:
-    """A chat answer has a message, a finish reason and token counts."""
-    answer = await read_json(client, "/v1/chat/completions", body(max_tokens=4, **CHAT))
-    choice = answer["choices"][0]
-    assert choice["message"]["role"] == "assistant"
-    assert choice["message"]["content"]
-    assert choice["finish_reason"] in {"stop", "length"}
-    assert answer["usage"]["prompt_tokens"] > 0
-    assert 0 < answer["usage"]["completion_tokens"] <= 4
+@DIALECTS
+async def test_an_answer_is_read_with_its_counts(
+    client: EngineClient, dialect: Dialect, fields: dict[str, Any]
+) -> None:
+    """In each dialect an answer has text, a finish reason in OpenAI's words, and token counts."""
+    asked = engine_body(request_of(dialect, **fields), "base")
+    answer = await client.open(dialect.path, asked)
+    said = dialect.read_answer(await answer.read())
+    answer.close()
+    assert said.text
+    assert said.finish_reason in {"stop", "length"}
+    assert said.prompt_tokens
+    assert said.completion_tokens is not None
+    assert 0 < said.completion_tokens <= 4
 
 
 async def test_a_completion_is_cut_at_max_tokens(client: EngineClient) -> None:
@@ -94,33 +118,58 @@ async def test_a_completion_is_cut_at_max_tokens(client: EngineClient) -> None:
     assert answer["choices"][0]["text"]
 
 
-@pytest.mark.parametrize(
-    ("path", "fields"), [("/v1/chat/completions", CHAT), ("/v1/completions", {"prompt": PROMPT})]
-)
-async def test_a_stream_ends_with_usage_and_done(
-    client: EngineClient, path: str, fields: dict[str, Any]
+@DIALECTS
+async def test_a_stream_is_read_to_its_end(
+    client: EngineClient, dialect: Dialect, fields: dict[str, Any]
 ) -> None:
-    """Text comes in chunks, then a finish reason, then usage without choices, then [DONE]."""
-    asked = body(max_tokens=4, stream=True, stream_options={"include_usage": True}, **fields)
-    chunks, done = await read_stream(await client.open(path, asked))
-    texts = [
-        (choice.delta.content if choice.delta else choice.text) or ""
-        for chunk in chunks
-        for choice in chunk.choices
-    ]
-    reasons = [choice.finish_reason for chunk in chunks for choice in chunk.choices]
-    assert "".join(texts)
-    assert [reason for reason in reasons if reason] in (["stop"], ["length"])
-    assert chunks[-1].choices == []
-    assert chunks[-1].usage is not None
-    assert chunks[-1].usage.completion_tokens is not None
-    assert done
+    """Text, finish reason and token counts come before the one event that ends the stream."""
+    request = request_of(dialect, stream=True, **fields)
+    assert dialect.open_stream is not None
+    reader = dialect.open_stream(request)
+    answer = await client.open(dialect.path, engine_body(request, "base"))
+    events = await read_events(answer)
+    fates = [reader.read(event) for event in events]
+    said = reader.transcript.said()
+    assert said.text
+    assert said.finish_reason in {"stop", "length"}
+    assert said.prompt_tokens
+    assert said.completion_tokens is not None
+    assert 0 < said.completion_tokens <= 4
+    assert fates.index(Fate.END) == len(fates) - 1
+    assert Fate.DROP in fates or dialect in (RESPONSES, MESSAGES), "who asked for the counts?"
 
 
-async def test_an_unknown_model_is_missing(client: EngineClient) -> None:
+@DIALECTS
+async def test_what_passes_early_passes_whole(
+    client: EngineClient, dialect: Dialect, fields: dict[str, Any]
+) -> None:
+    """An event whose start may go on is never one that is dropped or held."""
+    request = request_of(dialect, stream=True, **fields)
+    assert dialect.open_stream is not None
+    reader = dialect.open_stream(request)
+    answer = await client.open(dialect.path, engine_body(request, "base"))
+    early = 0
+    for event in await read_events(answer):
+        starts = [reader.passes(event[:size]) for size in range(len(event))]
+        assert not any(starts) or reader.read(event) is Fate.PASS
+        early += any(starts)
+    assert early >= 2, "nothing went on before it was whole"
+
+
+@DIALECTS
+async def test_an_unknown_model_is_missing(
+    client: EngineClient, dialect: Dialect, fields: dict[str, Any]
+) -> None:
     """A model that the engine does not have is told apart from other faults."""
+    asked = engine_body(request_of(dialect, **fields), "nobody--v1")
     with pytest.raises(ModelMissing, match="nobody--v1"):
-        await client.open("/v1/completions", body("nobody--v1", prompt=PROMPT))
+        await client.open(dialect.path, asked)
+
+
+async def test_a_path_without_a_model_for_it_is_not_offered(client: EngineClient) -> None:
+    """A generative model makes no embeddings, and that is no missing model."""
+    with pytest.raises(NotOffered, match="does not offer"):
+        await client.open("/v1/embeddings", body(input=PROMPT))
 
 
 async def test_too_many_tokens_are_the_clients_fault(client: EngineClient) -> None:

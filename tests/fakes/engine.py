@@ -16,12 +16,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
+
+from tests.fakes.engine_shapes import (
+    Answer,
+    ChatShape,
+    MessagesShape,
+    ResponsesShape,
+    Shape,
+    TextShape,
+)
 
 MAX_MODEL_LEN = 2048
 MAX_LORA_RANK = 16
@@ -36,8 +45,9 @@ def answer_by_rule(model: str, prompt: str) -> str:
 class FakeEngine:
     """An engine on a free port of the loopback, in its own thread."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, embeds: bool = False) -> None:
         self.port = port
+        self.embeds = embeds  # an embedding model is served; vLLM then has the route
         self.reply: Callable[[str, str], str] = answer_by_rule
         self.adapters: dict[str, str] = {}
         self.bodies: list[dict[str, Any]] = []  # of the inference requests that came
@@ -47,6 +57,8 @@ class FakeEngine:
         self.broken_after: int | None = None  # words of a stream, then the connection is cut
         self.stream_fault: str | None = None  # message of an error inside the stream
         self.healthy = True
+        self.cut_bytes: int | None = None  # write streams in pieces of so many bytes
+        self.cut_pause_s = 0.0
         self._faults: list[tuple[str, int, str]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -129,6 +141,10 @@ class FakeEngine:
         app.router.add_post("/v1/unload_lora_adapter", self._unload)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._complete)
+        app.router.add_post("/v1/responses", self._respond)
+        app.router.add_post("/v1/messages", self._message)
+        if self.embeds:
+            app.router.add_post("/v1/embeddings", self._embed)
         return app
 
     async def _inject(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -176,39 +192,64 @@ class FakeEngine:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         prompt = str(body["messages"][-1]["content"])
-        return await self._answer(request, body, prompt, _ChatShape())
+        return await self._answer(request, body, prompt, ChatShape())
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         prompt = body["prompt"] if isinstance(body["prompt"], str) else body["prompt"][0]
-        return await self._answer(request, body, prompt, _TextShape())
+        return await self._answer(request, body, prompt, TextShape())
+
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        asked = body["input"] if isinstance(body["input"], str) else body["input"][-1]
+        prompt = asked if isinstance(asked, str) else str(asked.get("content"))
+        return await self._answer(request, body, prompt, ResponsesShape())
+
+    async def _message(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        prompt = str(body["messages"][-1]["content"])
+        return await self._answer(request, body, prompt, MessagesShape())
+
+    async def _embed(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.bodies.append(body)
+        if body["model"] not in {BASE, *self.adapters}:
+            return _error(404, f"The model `{body['model']}` does not exist.")
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        vectors = [
+            {"object": "embedding", "index": number, "embedding": [float(len(text)), 0.5]}
+            for number, text in enumerate(texts)
+        ]
+        tokens = sum(len(text.split()) for text in texts)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return web.json_response(
+            {"object": "list", "model": body["model"], "data": vectors, "usage": usage}
+        )
 
     async def _answer(
-        self, request: web.Request, body: dict[str, Any], prompt: str, shape: _Shape
+        self, request: web.Request, body: dict[str, Any], prompt: str, shape: Shape
     ) -> web.StreamResponse:
         self.bodies.append(body)
-        model, max_tokens = body["model"], body.get("max_tokens") or 256
+        model = body["model"]
+        max_tokens = body.get("max_tokens") or body.get("max_output_tokens") or 256
         if model not in {BASE, *self.adapters}:
-            return _error(404, f"The model `{model}` does not exist.")
+            return web.json_response(
+                shape.error(404, f"The model `{model}` does not exist."), status=404
+            )
         if max_tokens > MAX_MODEL_LEN:
-            return _error(400, f"max_tokens={max_tokens} is too large: {MAX_MODEL_LEN} tokens.")
+            message = f"max_tokens={max_tokens} is too large: {MAX_MODEL_LEN} tokens."
+            return web.json_response(shape.error(400, message), status=400)
         words = self.reply(model, prompt).split(" ")
         if body.get("ignore_eos"):  # goes on to max_tokens, as vLLM does
             words = (words * max_tokens)[:max_tokens]
-        said, finish = words[:max_tokens], "length" if len(words) > max_tokens else "stop"
-        usage = {
-            "prompt_tokens": len(prompt.split()),
-            "completion_tokens": len(said),
-            "total_tokens": len(prompt.split()) + len(said),
-        }
-        head = {"id": shape.id, "created": 1, "model": model}
+        said = words[:max_tokens]
+        answer = Answer(model, said, len(words) > max_tokens, len(prompt.split()))
         self.running += 1
         try:
             if body.get("stream"):
-                return await self._stream(request, body, shape, (head, said, finish, usage))
+                return await self._stream(request, body, shape, answer)
             await asyncio.sleep(self.word_pause_s * len(said))
-            whole = shape.whole(" ".join(said), finish)
-            return web.json_response({**head, **whole, "usage": usage})
+            return web.json_response(shape.whole(answer))
         except (asyncio.CancelledError, ConnectionError):
             self.aborted += 1
             raise
@@ -216,82 +257,34 @@ class FakeEngine:
             self.running -= 1
 
     async def _stream(
-        self,
-        request: web.Request,
-        body: dict[str, Any],
-        shape: _Shape,
-        answer: tuple[dict[str, Any], list[str], str, dict[str, int]],
+        self, request: web.Request, body: dict[str, Any], shape: Shape, answer: Answer
     ) -> web.StreamResponse:
-        head, said, finish, usage = answer
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
-        with_usage = (body.get("stream_options") or {}).get("include_usage", False)
-        async for choice in self._choices(shape, said, finish):
-            event = {**head, "object": shape.chunk, **choice}
-            if with_usage:
-                event["usage"] = None
-            await response.write(_event(event))
+        shape.with_usage = (body.get("stream_options") or {}).get("include_usage", False)
+        for event in shape.first(answer):
+            await self._write(response, event)
+        for number, word in enumerate(answer.said[: self.broken_after]):
+            await asyncio.sleep(self.word_pause_s or 1e-4)
+            ends = number == len(answer.said) - 1 and self.stream_fault is None
+            text = word if number == 0 else f" {word}"
+            await self._write(response, shape.part(answer, text, ends=ends))
         if self.broken_after is not None and request.transport is not None:
             request.transport.abort()
             return response
         if self.stream_fault is not None:
-            fault = {"message": self.stream_fault, "type": "InternalServerError", "code": 500}
-            await response.write(_event({"error": fault}))
-        elif with_usage:
-            last = {**head, "object": shape.chunk, "choices": [], "usage": usage}
-            await response.write(_event(last))
-        await response.write(b"data: [DONE]\n\n")
+            await self._write(response, shape.fault(self.stream_fault))
+        else:
+            for event in shape.last(answer):
+                await self._write(response, event)
         return response
 
-    async def _choices(
-        self, shape: _Shape, said: list[str], finish: str
-    ) -> AsyncIterator[dict[str, Any]]:
-        for first in shape.first:
-            yield first
-        words = said[: self.broken_after]
-        for number, word in enumerate(words):
-            await asyncio.sleep(self.word_pause_s or 1e-4)
-            text = word if number == 0 else f" {word}"
-            ends = number == len(said) - 1 and self.stream_fault is None
-            yield shape.part(text, finish if ends else None)
-
-
-class _ChatShape:
-    """How chat answers look."""
-
-    id = "chatcmpl-fake"
-    chunk = "chat.completion.chunk"
-    first = ({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]},)
-
-    def whole(self, text: str, finish: str) -> dict[str, Any]:
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": finish}
-        return {"object": "chat.completion", "choices": [choice]}
-
-    def part(self, text: str, finish: str | None) -> dict[str, Any]:
-        return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}
-
-
-class _TextShape:
-    """How text completions look."""
-
-    id = "cmpl-fake"
-    chunk = "text_completion"
-    first = ()
-
-    def whole(self, text: str, finish: str) -> dict[str, Any]:
-        choice = {"index": 0, "text": text, "finish_reason": finish}
-        return {"object": "text_completion", "choices": [choice]}
-
-    def part(self, text: str, finish: str | None) -> dict[str, Any]:
-        return {"choices": [{"index": 0, "text": text, "finish_reason": finish}]}
-
-
-_Shape = _ChatShape | _TextShape
-
-
-def _event(value: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(value)}\n\n".encode()
+    async def _write(self, response: web.StreamResponse, event: bytes) -> None:
+        step = self.cut_bytes or len(event)
+        for start in range(0, len(event), step):
+            await response.write(event[start : start + step])
+            if self.cut_bytes:
+                await asyncio.sleep(self.cut_pause_s)
 
 
 def _error(status: int, message: str) -> web.Response:

@@ -9,13 +9,11 @@ import pytest
 
 from core.errors import RequestError
 from feedback.events import Message
+from serving.dialects.chat import ChatRequest, CompletionRequest
 from serving.requests import (
-    ChatRequest,
-    CompletionRequest,
     engine_body,
     logged_parameters,
     parse,
-    wants_usage,
 )
 
 CHAT: dict[str, Any] = {"model": "shop", "messages": [{"role": "user", "content": "Hi"}]}
@@ -62,7 +60,7 @@ def test_a_stream_always_counts_its_tokens() -> None:
     silent, asking = chat(stream=True), chat(stream=True, stream_options={"include_usage": True})
     assert sent(silent)["stream_options"] == {"include_usage": True}
     assert sent(asking)["stream_options"] == {"include_usage": True}
-    assert [wants_usage(silent), wants_usage(asking)] == [False, True]
+    assert [silent.shows_usage(), asking.shows_usage()] == [False, True]
 
 
 def test_parameters_are_logged_without_anybodys_text() -> None:

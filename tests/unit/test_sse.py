@@ -1,4 +1,4 @@
-"""Server-sent events: whole whatever the cuts, unchanged, and read on the side."""
+"""Server-sent events: whole whatever the cuts, and unchanged."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from hypothesis import strategies as st
 
 from core.errors import EngineError
 from serving import sse
-from serving.sse import Splitter, Transcript, data_event, is_done, read_event
+from serving.sse import Splitter, data_event, data_of, name_of
 
 STREAM = (
     b'data: {"id":"c1","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
     b": keep-alive\n\n"
     b'data: {"id":"c1","choices":[{"index":0,"delta":{"content":"Hello \xc3\xa9"}}]}\n\n'
-    b'data: {"id":"c1","choices":[{"index":1,"delta":{"content":"other"}}]}\n\n'
-    b'data: {"id":"c1","choices":[{"index":0,"delta":{"content":"!"},"finish_reason":"stop"}]}\n\n'
-    b'data: {"id":"c1","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
     b"data: [DONE]\n\n"
 )
 
@@ -31,43 +29,30 @@ def test_events_are_whole_whatever_the_cuts(cuts: list[int]) -> None:
     pieces = [STREAM[low:high] for low, high in pairwise(edges)]
     events = [event for piece in pieces for event in splitter.feed(piece)]
     assert b"".join(events) == STREAM
-    assert len(events) == 7
-    assert [is_done(event) for event in events] == [False] * 6 + [True]
+    assert len(events) == 5
+    assert splitter.rest == b""
 
 
-def test_a_transcript_keeps_the_first_choice() -> None:
-    """Text, finish reason and usage of choice 0; other choices are only passed on."""
-    transcript = Transcript()
-    had_text = [
-        transcript.add(chunk)
-        for event in Splitter().feed(STREAM)
-        if (chunk := read_event(event)) is not None
-    ]
-    assert transcript.text == "Hello é!"
-    assert transcript.finish_reason == "stop"
-    assert transcript.usage is not None
-    assert (transcript.usage.prompt_tokens, transcript.usage.completion_tokens) == (3, 2)
-    assert had_text == [False, True, False, True, False]
-    assert transcript.head is not None
-    assert transcript.head.id == "c1"
+@pytest.mark.parametrize(
+    ("event", "name", "data"),
+    [
+        (b"data: {}\n\n", None, b"{}"),
+        (b"data:{}\n\n", None, b"{}"),
+        (b": keep-alive\n\n", None, b""),
+        (b"event: ping\ndata: {}\n\n", "ping", b"{}"),
+        (b"data: a\ndata: b\n\n", None, b"a\nb"),
+        (b"event: ping", None, b""),
+    ],
+)
+def test_an_event_is_read(event: bytes, name: str | None, data: bytes) -> None:
+    """Its name, once the first line is whole, and its data, over several lines too."""
+    assert (name_of(event), data_of(event)) == (name, data)
 
 
-def test_a_tool_call_is_kept_as_text() -> None:
-    """Its name and the pieces of its arguments."""
-    calls = [{"name": "track", "arguments": ""}, {"arguments": '{"id"'}, {"arguments": ": 7}"}]
-    transcript = Transcript()
-    for call in calls:
-        delta = {"tool_calls": [{"index": 0, "function": call}]}
-        chunk = read_event(data_event({"choices": [{"index": 0, "delta": delta}]}))
-        assert chunk is not None
-        transcript.add(chunk)
-    assert transcript.text == 'track{"id": 7}'
-
-
-def test_an_unreadable_event_is_the_engines_fault() -> None:
-    """Data that are no JSON do not pass as an answer."""
-    with pytest.raises(EngineError, match="cannot be read"):
-        read_event(b"data: {oops\n\n")
+def test_an_event_is_written() -> None:
+    """With or without a name."""
+    assert data_event({"a": 1}) == b'data: {"a":1}\n\n'
+    assert data_event({"a": 1}, "ping") == b'event: ping\ndata: {"a":1}\n\n'
 
 
 def test_a_stream_without_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

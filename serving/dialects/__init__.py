@@ -1,0 +1,1 @@
+"""SERVE: the API shapes that the gateway speaks, one module each, behind `protocol.Dialect`."""
