@@ -48,21 +48,25 @@ class FakeEngine:
     def __init__(self, port: int = 0, *, embeds: bool = False) -> None:
         self.port = port
         self.embeds = embeds  # an embedding model is served; vLLM then has the route
-        self.reply: Callable[[str, str], str] = answer_by_rule
         self.adapters: dict[str, str] = {}
-        self.bodies: list[dict[str, Any]] = []  # of the inference requests that came
-        self.word_pause_s = 0.0
         self.running = 0
-        self.aborted = 0
-        self.broken_after: int | None = None  # words of a stream, then the connection is cut
-        self.stream_fault: str | None = None  # message of an error inside the stream
-        self.healthy = True
-        self.cut_bytes: int | None = None  # write streams in pieces of so many bytes
-        self.cut_pause_s = 0.0
-        self._faults: list[tuple[str, int, str]] = []
+        self.behave()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._runner: web.AppRunner | None = None
+
+    def behave(self) -> None:
+        """Answer by rule and without faults from now on; forget what came."""
+        self.reply: Callable[[str, str], str] = answer_by_rule
+        self.bodies: list[dict[str, Any]] = []  # of the inference requests that came
+        self.word_pause_s = 0.0
+        self.aborted = 0
+        self.broken_after: int | None = None  # words of a stream, then the connection is cut
+        self.stream_fault: str | None = None  # message of an error inside the stream
+        self.cut_bytes: int | None = None  # write streams in pieces of so many bytes
+        self.cut_pause_s = 0.0
+        self.healthy = True
+        self._faults: list[tuple[str, int, str]] = []
 
     @property
     def url(self) -> str:

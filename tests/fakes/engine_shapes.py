@@ -224,4 +224,5 @@ def _finish(answer: Answer) -> str:
 
 def _event(value: dict[str, Any], name: str | None = None) -> bytes:
     head = f"event: {name}\n" if name else ""
-    return f"{head}data: {json.dumps(value)}\n\n".encode()
+    data = json.dumps(value, separators=(",", ":"), ensure_ascii=False)  # as vLLM writes it
+    return f"{head}data: {data}\n\n".encode()

@@ -74,6 +74,11 @@ class World:
         (event,) = self.events()
         return event
 
+    def forget(self) -> None:
+        """Make an engine without faults, and no interactions so far."""
+        self.forgotten = self.log.end(INTERACTIONS_TOPIC)
+        self.engine.behave()
+
     def add_live_adapter(self, name: str = LIVE, *, application: str = APPLICATION) -> None:
         """Make `name` the application's live adapter, registered, loaded and ready."""
         self.add_adapter(name, application=application)
@@ -161,10 +166,11 @@ def open_world(
     *,
     log: MemoryLog | None = None,
     prepare: Callable[[World], None] | None = None,
+    embeds: bool = False,
     **log_settings: Any,
 ) -> Generator[World]:
     """Give a world whose gateway is up; `prepare` fills the store before it starts."""
-    with FakeEngine() as engine:
+    with FakeEngine(embeds=embeds) as engine:
         settings = gateway_settings(folder, engine, **log_settings)
         store = Store(settings.store_address)
         store.create_tables()
