@@ -41,6 +41,7 @@ from serving.exchange import Ledger
 from serving.hardware import BASE_MODEL_NAME
 from serving.inference import inference_router
 from serving.launcher import port_error
+from serving.openapi import openapi_route
 from serving.route_table import RouteTable
 
 SHUTDOWN_TIMEOUT_S = 30  # for answers that are on their way
@@ -83,6 +84,7 @@ def create_gateway(
             inference_router(serving),
             feedback_router(settings=settings, commits=commits, keys=keys),
             *_reading_routes(serving),
+            openapi_route(),
         ],
         exception_handlers=shaped_handlers,
         lifespan=[_running(serving)],

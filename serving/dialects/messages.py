@@ -100,8 +100,8 @@ class AnthropicTool(msgspec.Struct, frozen=True, omit_defaults=True):
 class MessagesRequest(InferenceRequest, frozen=True, kw_only=True):
     """The body of POST /v1/messages."""
 
-    KEPT = ("metadata", "service_tier")
-    TEXTS = frozenset({"messages", "system", "metadata", "service_tier"})
+    KEPT = ("metadata", "service_tier", "cache_control")
+    TEXTS = frozenset({"messages", "system", *KEPT})
 
     max_tokens: Count
     messages: Annotated[list[AnthropicMessage], Meta(min_length=1)]
@@ -116,6 +116,7 @@ class MessagesRequest(InferenceRequest, frozen=True, kw_only=True):
     tool_choice: JsonObject | UnsetType | None = UNSET
     thinking: JsonObject | UnsetType | None = UNSET
     output_config: JsonObject | UnsetType | None = UNSET
+    cache_control: JsonObject | UnsetType | None = UNSET  # the engine caches prefixes anyway
     service_tier: Literal["auto", "standard_only"] | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:

@@ -286,9 +286,9 @@ class FakeEngine:
     async def _write(self, response: web.StreamResponse, event: bytes) -> None:
         step = self.cut_bytes or len(event)
         for start in range(0, len(event), step):
-            await response.write(event[start : start + step])
-            if self.cut_bytes:
+            if start:
                 await asyncio.sleep(self.cut_pause_s)
+            await response.write(event[start : start + step])
 
 
 def _error(status: int, message: str) -> web.Response:
