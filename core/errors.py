@@ -4,6 +4,7 @@
     ├── SettingsError            settings_invalid      500
     ├── RequestError             invalid_request       400
     │   ├── NotFoundError        not_found             404
+    │   ├── RequestTimeout       request_timeout       408
     │   └── ConflictError        conflict              409
     ├── AuthenticationError      unauthenticated       401
     ├── PermissionDeniedError    forbidden             403
@@ -56,6 +57,13 @@ class NotFoundError(RequestError):
 
     code = "not_found"
     http_status = 404
+
+
+class RequestTimeout(RequestError):
+    """The client did not finish its request in time."""
+
+    code = "request_timeout"
+    http_status = 408
 
 
 class ConflictError(RequestError):

@@ -156,7 +156,18 @@ class Ledger:
         Raises: LogFullError when the log is full and the policy is to refuse.
         """
         mode = self.settings.applications[exchange.asked.application].redaction
-        event = await self._event(exchange, outcome, mode)
+        if len(outcome.answer) + exchange.asked.chars <= REDACTED_AT_ONCE_CHARS:
+            await self._append(_finished(exchange, outcome, mode))
+            return
+        # Shielded: a client that leaves now must not take the interaction with it
+        await asyncio.shield(self._append_long(exchange, outcome, mode))
+
+    async def _append_long(self, exchange: Exchange, outcome: Outcome, mode: RedactionMode) -> None:
+        """Redact long texts in a thread, others meanwhile answered."""
+        await self._append(await asyncio.to_thread(_finished, exchange, outcome, mode))
+
+    async def _append(self, event: InteractionFinished) -> None:
+        """Hand the event to the log; that has happened before anything is waited for."""
         record = NewRecord(INTERACTIONS_TOPIC, event.interaction_id, encode(event))
         if self.settings.log.mode == "async":
             self.commits.append_later(record)
@@ -174,14 +185,6 @@ class Ledger:
             )
             if self.settings.log.full_policy == "refuse":
                 raise
-
-    async def _event(
-        self, exchange: Exchange, outcome: Outcome, mode: RedactionMode
-    ) -> InteractionFinished:
-        """Return the event; long texts are redacted in a thread, others meanwhile answered."""
-        if len(outcome.answer) + exchange.asked.chars <= REDACTED_AT_ONCE_CHARS:
-            return _finished(exchange, outcome, mode)
-        return await asyncio.to_thread(_finished, exchange, outcome, mode)
 
 
 def _finished(exchange: Exchange, outcome: Outcome, mode: RedactionMode) -> InteractionFinished:

@@ -158,6 +158,10 @@ def _listening(settings: Settings) -> Generator[socket.socket]:
     host, port = settings.gateway.host, settings.gateway.port
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # A client that stops reading is cut by the kernel: connections inherit this. Nothing in
+        # the process could do it, because closing a connection waits for what is not yet sent.
+        stalled_ms = int(settings.gateway.request_timeout_s * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stalled_ms)
         try:
             listener.bind((host, port))
         except OSError as error:

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 import msgspec
 from litestar import Request, Response, Router, post
 from litestar.background_tasks import BackgroundTask
+from litestar.exceptions import InternalServerException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 
-from core.errors import EngineError
+from core.errors import EngineError, RequestTimeout
 from feedback.api_keys import authenticate, sent_authorization
 from serving.dialects.chat import CHAT, COMPLETIONS
 from serving.dialects.embeddings import EMBEDDINGS
@@ -55,23 +56,39 @@ def _route(serving: Serving, dialect: Dialect) -> HTTPRouteHandler:
     async def answer(request: AnyRequest) -> Response[Any]:
         settings = serving.ledger.settings
         application = authenticate(sent_authorization(request.headers), settings)
-        body = parse(await request.body(), dialect.request)
-        return await _respond(
-            serving, request, dialect, serving.ledger.asked(application, dialect.path, body)
-        )
+        try:
+            raw = await _body(request, settings.gateway.request_timeout_s)
+            asked = serving.ledger.asked(application, dialect.path, parse(raw, dialect.request))
+            return await _respond(serving, request, dialect, asked)
+        except ClientLeft:
+            return Response(b"", status_code=CLIENT_LEFT)
 
     return answer
+
+
+async def _body(request: AnyRequest, timeout_s: float) -> bytes:
+    """Return the whole body.
+
+    Raises: RequestTimeout when it does not come; ClientLeft.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await request.body()
+    except TimeoutError as error:
+        raise RequestTimeout(
+            f"the body was not there after gateway.request_timeout_s = {timeout_s:g} s: "
+            "send it whole"
+        ) from error
+    except InternalServerException as error:  # Litestar's word for a client that left
+        raise ClientLeft from error
 
 
 async def _respond(
     serving: Serving, request: AnyRequest, dialect: Dialect, asked: Asked
 ) -> Response[Any]:
-    try:
-        if dialect.open_stream is None or not asked.request.is_streamed():
-            return await _unless_left(request, _answer_whole(serving, dialect, asked))
-        exchange, answer = await _unless_left(request, begin(serving, asked))
-    except ClientLeft:
-        return Response(b"", status_code=CLIENT_LEFT)
+    if dialect.open_stream is None or not asked.request.is_streamed():
+        return await _unless_left(request, _answer_whole(serving, dialect, asked))
+    exchange, answer = await _unless_left(request, begin(serving, asked))
     relay = Relay(serving.ledger, exchange, answer, dialect.open_stream(asked.request))
     return Stream(
         relay.events(),

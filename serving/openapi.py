@@ -40,12 +40,13 @@ STATUSES = {
     401: "No API key or receipt, or one that is not valid.",
     403: "The key may not do this.",
     404: "No such model, or the engine does not offer this path.",
+    408: "The body did not come within `gateway.request_timeout_s`.",
     413: "The body is larger than `gateway.max_body_bytes`.",
     429: "Too many requests; `Retry-After` says when to come back.",
     502: "The engine failed.",
     503: "The engine or the event log is not available; `Retry-After` says when to come back.",
 }
-INFER_STATUSES = (400, 401, 403, 404, 413, 429, 502, 503)
+INFER_STATUSES = (400, 401, 403, 404, 408, 413, 429, 502, 503)
 FEEDBACK_STATUSES = (400, 401, 403, 404, 413, 429, 503)
 
 

@@ -68,9 +68,9 @@ class World:
         events = [decode(record.topic, record.value) for record in records]
         return [event for event in events if isinstance(event, InteractionFinished)]
 
-    def wait_for_event(self) -> InteractionFinished:
+    def wait_for_event(self, timeout_s: float = 5.0) -> InteractionFinished:
         """Return the only interaction, which may come after its client has gone."""
-        self.engine.wait_until(lambda: bool(self.events()))
+        self.engine.wait_until(lambda: bool(self.events()), timeout_s)
         (event,) = self.events()
         return event
 
