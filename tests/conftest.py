@@ -15,6 +15,7 @@ from tests.ports import free_port
 
 MODEL_VARIABLE = "RATCHET_TEST_MODEL"
 DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "models" / "smollm2-135m-instruct"
+TOOL_CALLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")  # SmolLM2's format
 START_TIMEOUT_S = 420.0  # under load; 25 s on an idle machine
 
 
@@ -36,7 +37,10 @@ def vllm_engine(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     settings = Settings(
         data_dir=tmp_path_factory.mktemp("engine"),
         engine=EngineSettings(
-            model=base_model.resolve(), port=free_port(), start_timeout_s=START_TIMEOUT_S
+            model=base_model.resolve(),
+            port=free_port(),
+            start_timeout_s=START_TIMEOUT_S,
+            extra_arguments=TOOL_CALLS,
         ),
     )
     stop, ready = threading.Event(), threading.Event()

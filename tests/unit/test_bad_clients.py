@@ -138,7 +138,7 @@ def test_a_client_that_stops_reading_is_let_go(world: World) -> None:
 def test_a_slow_reader_gets_everything(world: World) -> None:
     """Backpressure: the stream waits for its reader, and is whole."""
     world.engine.reply = lambda _model, _prompt: " ".join(["x" * 100_000] * 30)
-    seen = 0
+    seen, last = 0, b""
     with httpx.stream(
         "POST", f"{world.url}{CHAT}", json=ASKED | {"stream": True}, headers=HEADERS, timeout=20
     ) as answer:

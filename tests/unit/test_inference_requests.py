@@ -46,6 +46,8 @@ def test_every_allowed_field_reaches_the_engine_unchanged() -> None:
         "frequency_penalty": -1.5,
         "logit_bias": {"5": 1.0},
         "stream": False,
+        "parallel_tool_calls": False,
+        "reasoning_effort": "low",
     }
     assert sent(chat(**fields)) == CHAT | fields | {"model": "shop--v1"}
 
@@ -53,6 +55,22 @@ def test_every_allowed_field_reaches_the_engine_unchanged() -> None:
 def test_what_the_client_left_out_stays_out() -> None:
     """No default of ours shadows a default of the engine's."""
     assert sent(chat()) == CHAT | {"model": "shop--v1"}
+
+
+def test_what_the_engine_has_no_use_for_stays_here() -> None:
+    """Official clients send it; it is taken, not passed on, and not logged."""
+    kept: dict[str, Any] = {
+        "user": "ann",
+        "safety_identifier": "ann",
+        "metadata": {"order": "7"},
+        "store": False,
+        "service_tier": "auto",
+        "prompt_cache_key": "k",
+        "modalities": ["text"],
+    }
+    assert sent(chat(**kept)) == CHAT | {"model": "shop--v1"}
+    assert logged_parameters(chat(**kept)) == {"modalities": ["text"]}
+    assert chat(safety_identifier="ann").end_user() == "ann"
 
 
 def test_a_stream_always_counts_its_tokens() -> None:
