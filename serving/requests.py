@@ -9,7 +9,10 @@ asked by never reach the engine. Knows nothing of arms or answers.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from collections.abc import Callable
+from functools import cache
+from operator import attrgetter
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -49,10 +52,9 @@ class InferenceRequest(
         """Return whether the client gets the token counts of its stream."""
         return True
 
-    def for_engine(self, model: str) -> Self:
-        """Return the request as the engine gets it."""
-        kept: dict[str, Any] = dict.fromkeys(self.KEPT, UNSET)
-        return msgspec.structs.replace(self, model=model, **kept)
+    def changed_for_engine(self) -> dict[str, Any]:
+        """Return the fields that the engine gets otherwise than the client sent them."""
+        return {name: UNSET for name in self.KEPT if getattr(self, name) is not UNSET}
 
 
 class OpenAIRequest(InferenceRequest, frozen=True, kw_only=True):
@@ -97,14 +99,25 @@ def parse(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
 
 def engine_body(request: InferenceRequest, model: str) -> bytes:
     """Return the request as it goes to the engine, for `model`."""
-    return _ENCODER.encode(request.for_engine(model))
+    changed = request.changed_for_engine()
+    return _ENCODER.encode(msgspec.structs.replace(request, model=model, **changed))
 
 
 def logged_parameters(request: InferenceRequest) -> dict[str, Any]:
     """Return the parameters that the client set, without any text of people."""
-    names = (name for name in request.__struct_fields__ if name not in _NEVER_LOGGED)
-    values = {name: getattr(request, name) for name in names if name not in request.TEXTS}
-    return {name: value for name, value in values.items() if value is not UNSET}
+    names, values_of = _parameters_of(type(request))
+    values = zip(names, values_of(request), strict=True)
+    return {name: value for name, value in values if value is not UNSET}
+
+
+@cache
+def _parameters_of(
+    kind: type[InferenceRequest],
+) -> tuple[tuple[str, ...], Callable[[InferenceRequest], tuple[Any, ...]]]:
+    """Return which fields are logged as parameters, and what gets them all at once."""
+    unlogged = _NEVER_LOGGED | kind.TEXTS
+    names = tuple(name for name in kind.__struct_fields__ if name not in unlogged)
+    return names, attrgetter(*names)
 
 
 def not_kept(field: str) -> RequestError:

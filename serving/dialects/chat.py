@@ -9,7 +9,7 @@ Source: OpenAI API reference, "Create chat completion" and "Create completion".
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -86,13 +86,14 @@ class _Sampling(OpenAIRequest, frozen=True, kw_only=True):
         """Return whether the client asked for the token counts of its stream."""
         return bool(self.stream_options) and self.stream_options.include_usage
 
-    def for_engine(self, model: str) -> Self:
-        """Return the request as the engine gets it; streams always count tokens."""
-        options: StreamOptions | UnsetType = UNSET
+    def changed_for_engine(self) -> dict[str, Any]:
+        """Return the fields that the engine gets otherwise; streams always count tokens."""
+        changed = super().changed_for_engine()
         if self.stream:
             asked = self.stream_options or StreamOptions()
             options = msgspec.structs.replace(asked, include_usage=True)
-        return msgspec.structs.replace(super().for_engine(model), stream_options=options)
+            return changed | {"stream_options": options}
+        return changed if self.stream_options is UNSET else changed | {"stream_options": UNSET}
 
 
 class ChatRequest(_Sampling, frozen=True, kw_only=True):

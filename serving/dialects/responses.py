@@ -10,7 +10,7 @@ Source: OpenAI API reference, "Create a response".
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -106,9 +106,9 @@ class ResponsesRequest(OpenAIRequest, frozen=True, kw_only=True):
         """Return whether the client wants its answer in pieces."""
         return bool(self.stream)
 
-    def for_engine(self, model: str) -> Self:
-        """Return the request as the engine gets it; nothing is to be stored there."""
-        return msgspec.structs.replace(super().for_engine(model), store=False)
+    def changed_for_engine(self) -> dict[str, Any]:
+        """Return the fields that the engine gets otherwise; nothing is to be stored there."""
+        return super().changed_for_engine() | {"store": False}
 
     def _items(self) -> list[JsonObject]:
         return [] if isinstance(self.input, str) else self.input

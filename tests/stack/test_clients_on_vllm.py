@@ -235,6 +235,7 @@ def test_a_response_calls_a_tool(world: World, client: openai.OpenAI) -> None:
             model="shop",
             input="What is the weather in Paris?",
             max_output_tokens=24,
+            temperature=0,
             tools=[tool],
             tool_choice="required",
             stream=True,
@@ -287,7 +288,8 @@ def test_anthropics_client_gets_a_tool_use(world: World, claude: anthropic.Anthr
         claude.messages.create(
             model="shop",
             messages=TURNS,
-            max_tokens=24,
+            max_tokens=60,
+            extra_body={"temperature": 0},
             tools=[{"name": "get_weather", "description": "Weather", "input_schema": CITY}],
             tool_choice={"type": "tool", "name": "get_weather"},
             stream=True,
