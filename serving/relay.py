@@ -17,6 +17,7 @@ from core.errors import EngineError, EngineUnavailable, RatchetError
 from feedback.events import InteractionStatus
 from serving.engine_client import EngineAnswer
 from serving.exchange import Exchange, Ledger, Outcome
+from serving.pace import Pace
 from serving.requests import wants_usage
 from serving.sse import (
     DONE_EVENT,
@@ -41,7 +42,7 @@ class Relay:
         self._splitter = Splitter()
         self._transcript = Transcript()
         self._shows_usage = wants_usage(exchange.asked.request)
-        self._ttft_s: float | None = None
+        self._pace = Pace()
         self._ended = False  # [DONE] came from the engine
         self._fault: EngineError | None = None  # came from the engine inside the stream
         self._written = False  # the interaction is in the log, or was refused by it
@@ -94,9 +95,8 @@ class Relay:
         return b"".join(passed)
 
     def _is_for_client(self, chunk: Chunk) -> bool:
-        has_text = self._transcript.add(chunk)
-        if has_text and self._ttft_s is None:
-            self._ttft_s = self._exchange.elapsed_s()
+        if self._transcript.add(chunk):
+            self._pace.note(self._exchange.elapsed_s())
         only_usage = chunk.usage is not None and not chunk.choices
         return self._shows_usage or not only_usage
 
@@ -139,6 +139,7 @@ class Relay:
 
     def _outcome(self, status: InteractionStatus, error: str | None = None) -> Outcome:
         usage = self._transcript.usage
+        counted = usage.completion_tokens if usage else None
         return Outcome(
             status=status,
             latency_s=self._exchange.elapsed_s(),
@@ -146,8 +147,9 @@ class Relay:
             finish_reason=self._transcript.finish_reason,
             error=error,
             prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None,
-            ttft_s=self._ttft_s,
+            completion_tokens=self._pace.tokens(counted),
+            ttft_s=self._pace.first_s,
+            itl_s=self._pace.itl_s(counted),
         )
 
     def _ids(self) -> dict[str, str]:
