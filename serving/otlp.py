@@ -36,7 +36,7 @@ MAX_WAITING_SPANS = 2048  # some 4 MB
 MAX_BATCH_SPANS = 512
 SEND_EVERY_MS = 1_000
 SEND_TIMEOUT_S = 5.0  # by a thread of its own
-FLUSH_TIMEOUT_S = 3.0  # at the end, should the collector not answer
+FLUSH_TIMEOUT_S = 2.0  # at the end, should the collector not answer
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _OPERATIONS = {"/v1/completions": "text_completion", "/v1/embeddings": "embeddings"}

@@ -41,6 +41,7 @@ class FakeEngine:
         self.reply: Callable[[str, str], str] = answer_by_rule
         self.adapters: dict[str, str] = {}
         self.bodies: list[dict[str, Any]] = []  # of the inference requests that came
+        self.traceparents: list[str | None] = []  # that came with them
         self.word_pause_s = 0.0
         self.running = 0
         self.aborted = 0
@@ -187,6 +188,7 @@ class FakeEngine:
         self, request: web.Request, body: dict[str, Any], prompt: str, shape: _Shape
     ) -> web.StreamResponse:
         self.bodies.append(body)
+        self.traceparents.append(request.headers.get("traceparent"))
         model, max_tokens = body["model"], body.get("max_tokens") or 256
         if model not in {BASE, *self.adapters}:
             return _error(404, f"The model `{model}` does not exist.")

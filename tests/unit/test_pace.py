@@ -23,7 +23,7 @@ def test_tokens_are_paced_from_the_first_to_the_last() -> None:
 
 
 def test_the_engines_count_goes_before_the_events() -> None:
-    """An event may carry several tokens; events are counted only where the engine's count is missing."""
+    """An event may carry several tokens; events are counted only where the engine did not say."""
     pace = paced(0.5, 0.6, 0.9)
     assert pace.itl_s(5) == pytest.approx(0.1)
     assert (pace.tokens(5), pace.tokens(None)) == (5, 3)
