@@ -48,6 +48,7 @@ class FakeEngine:
         self.broken_after: int | None = None  # words of a stream, then the connection is cut
         self.stream_fault: str | None = None  # message of an error inside the stream
         self.healthy = True
+        self.health_asked = 0
         self._faults: list[tuple[str, int, str]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -141,6 +142,7 @@ class FakeEngine:
         return await handler(request)
 
     async def _health(self, _request: web.Request) -> web.Response:
+        self.health_asked += 1
         return web.Response(status=200 if self.healthy else 503)
 
     async def _metrics(self, _request: web.Request) -> web.Response:

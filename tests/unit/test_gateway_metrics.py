@@ -204,6 +204,20 @@ def test_a_full_log_that_refuses_is_not_ready(tmp_path: Path) -> None:
     assert ["log.max_bytes" in reason for reason in health.json()["reasons"]] == [True]
 
 
+def test_readiness_asks_the_engine_once_a_second_and_names_it(world: World) -> None:
+    """However often it is asked; an engine that says that it is sick is the reason."""
+    world.engine.healthy = False
+    world.engine.wait_until(lambda: httpx.get(f"{world.url}/health/ready").status_code == 503)
+    report = httpx.get(f"{world.url}/health/ready").json()
+    assert (report["routes"], report["engine"], report["log"]) == (True, False, True)
+    assert ["engine" in reason for reason in report["reasons"]] == [True]
+    asked = world.engine.health_asked
+    with httpx.Client() as client:
+        for _ in range(20):
+            client.get(f"{world.url}/health/ready")
+    assert world.engine.health_asked - asked <= 3
+
+
 def test_metrics_do_not_pass_a_proxy(world: World) -> None:
     """Behind a proxy on this machine everybody looks local: a forwarded request gets 404."""
     for name in ("x-forwarded-for", "forwarded", "via"):

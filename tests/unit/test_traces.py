@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from pydantic import ValidationError
@@ -20,6 +21,7 @@ from serving.otlp import FLUSH_TIMEOUT_S, MAX_BATCH_SPANS, MAX_WAITING_SPANS, Tr
 from tests.fakes.collector import FakeCollector, FakeSpan
 from tests.ports import free_port
 from tests.unit.gateway_world import World, open_world
+from tests.unit.test_events import EVENT
 
 ASKED: Any = [{"role": "user", "content": "a very secret question"}]
 BODY = {"model": "shop", "messages": ASKED, "temperature": 0.5}
@@ -102,6 +104,39 @@ def test_a_clients_trace_goes_on_into_the_engine(world: World, collector: FakeCo
     request = spans_of(world, collector)[REQUEST]
     assert (request.trace_id, request.parent_id) == (TRACE_ID, PARENT_ID)
     assert world.engine.traceparents == [f"00-{TRACE_ID}-{request.span_id}-01"]
+
+
+def test_a_traceparent_that_cannot_be_read_begins_a_trace(
+    world: World, collector: FakeCollector
+) -> None:
+    """Garbage from a client is no reason to refuse it, nor to pass the garbage on."""
+    headers = {"authorization": "Bearer shop-key", "traceparent": "00-\xff-zz", "tracestate": "="}
+    answer = httpx.post(
+        f"{world.url}/v1/chat/completions",
+        json=BODY,
+        headers={name: value.encode("latin-1") for name, value in headers.items()},
+    )
+    assert answer.status_code == 200
+    request = spans_of(world, collector)[REQUEST]
+    assert request.parent_id == ""
+    assert (world.engine.traceparents[0] or "").startswith(f"00-{request.trace_id}-")
+
+
+def test_what_goes_on_behind_an_answer_does_not_describe_its_request(
+    collector: FakeCollector,
+) -> None:
+    """A second interaction in the same trace leaves the facts of the first."""
+    tracer = Tracer(TraceSettings(endpoint=collector.url, sample_share=1.0))
+    trace = tracer.begin("POST", "/v1/chat/completions", {})
+    trace.describe(EVENT)
+    trace.describe(msgspec.structs.replace(EVENT, interaction_id="behind", requested_model="x"))
+    trace.end(200)
+    trace.describe(EVENT)
+    tracer.close()
+    (span,) = collector.spans
+    assert span.attributes["ratchet.interaction"] == EVENT.interaction_id
+    assert span.attributes["gen_ai.request.model"] == "shop"
+    assert span.attributes["gen_ai.operation.name"] == "text_completion"
 
 
 def test_requests_at_once_keep_their_traces_apart(world: World, collector: FakeCollector) -> None:
