@@ -25,8 +25,11 @@ class Pace:
         self.events += 1
 
     def tokens(self, counted: int | None) -> int | None:
-        """Return the engine's count, or without it (a stream cut short) what came at least."""
-        return counted if counted is not None else self.events or None
+        """Return the engine's count, or without it (a stream cut short) what came at least.
+
+        A count of 0 is what some streams begin with, and stays if they are cut short.
+        """
+        return counted or self.events or counted
 
     def itl_s(self, counted: int | None) -> float | None:
         """Return the mean time from token to token; None for fewer than two.

@@ -26,7 +26,7 @@ def test_the_engines_count_goes_before_the_events() -> None:
     """An event may carry several tokens; events are counted only where the engine did not say."""
     pace = paced(0.5, 0.6, 0.9)
     assert pace.itl_s(5) == pytest.approx(0.1)
-    assert (pace.tokens(5), pace.tokens(None)) == (5, 3)
+    assert (pace.tokens(5), pace.tokens(None), pace.tokens(0)) == (5, 3, 3)
     assert pace.itl_s(None) == pytest.approx(0.2)
 
 
@@ -35,3 +35,4 @@ def test_fewer_than_two_tokens_have_no_pace(pace: Pace) -> None:
     """There is no pause to measure."""
     assert pace.itl_s(None) is None
     assert pace.tokens(None) == (pace.events or None)
+    assert pace.tokens(0) == pace.events
