@@ -54,7 +54,9 @@ class InteractionFinished(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     latency_s: float
-    ttft_s: float | None = None  # time to first token
+    ttft_s: float | None = None  # time to first token; only a stream shows it
+    itl_s: float | None = None  # mean inter-token latency of a stream
+    cost: float | None = None  # estimated, in the currency of the price table
     started_at: datetime
 
 

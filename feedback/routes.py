@@ -7,6 +7,7 @@ interaction itself may still be on its way. Text is redacted as its application 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +47,26 @@ class _Rater:
     subject: str | None
 
 
-def feedback_router(*, settings: Settings, commits: GroupCommit, keys: Keys) -> Router:
-    """Return the routes by which feedback comes in; `keys` verify receipts and hash end users."""
+def feedback_router(
+    *,
+    settings: Settings,
+    commits: GroupCommit,
+    keys: Keys,
+    notice: Callable[[FeedbackGiven], None] | None = None,
+) -> Router:
+    """Return the routes by which feedback comes in; `keys` verify receipts and hash end users.
+
+    `notice` is told of each feedback that is in the log.
+    """
 
     @post("/feedback", request_max_body_size=settings.gateway.max_body_bytes)
     async def give_feedback(request: Request[Any, Any, Any]) -> Response[Accepted]:
         submission = parse_submission(await request.body())
         rater = _rater(submission, sent_authorization(request.headers), settings, keys)
-        await _log_event(_event(submission, rater, settings), settings, commits)
+        event = _event(submission, rater, settings)
+        await _log_event(event, settings, commits)
+        if notice is not None:
+            notice(event)
         accepted = Accepted(submission.client_id, rater.interaction_id, submission.kind)
         return Response(accepted, status_code=201)
 

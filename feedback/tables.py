@@ -68,6 +68,8 @@ class Interaction(SQLModel, table=True):
     completion_tokens: int | None = None
     latency_s: float
     ttft_s: float | None = None
+    itl_s: float | None = None
+    cost: float | None = None
     started_at: datetime = Field(sa_column=_utc_column())
     event_id: str = Field(unique=True)
 

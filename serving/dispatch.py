@@ -19,6 +19,7 @@ from serving.hardware import BASE_MODEL_NAME
 from serving.requests import engine_body
 from serving.route_table import RouteTable, Snapshot
 from serving.routing import Assignment, assign, without
+from serving.tracing import part
 
 LIVE_ALIASES = frozenset({"live", "default"})  # beside the application's own name
 
@@ -67,7 +68,8 @@ async def begin(serving: Serving, asked: Asked) -> tuple[Exchange, EngineAnswer]
     if snapshot is None:
         raise EngineUnavailable("the routes are not read yet: the store does not answer")
     missing: frozenset[str] = frozenset()
-    assignment = choose(asked, snapshot)
+    with part("routing"):
+        assignment = choose(asked, snapshot)
     while True:
         exchange = serving.ledger.exchange(asked, assignment)
         try:
@@ -83,9 +85,10 @@ async def _ask(serving: Serving, exchange: Exchange) -> EngineAnswer:
     """Open the answer. A fault, and a client that leaves, is logged; `ModelMissing` is not yet."""
     asked = exchange.asked
     try:
-        return await serving.engine.open(
-            asked.endpoint, engine_body(asked.request, exchange.served_by)
-        )
+        with part("engine"):
+            return await serving.engine.open(
+                asked.endpoint, engine_body(asked.request, exchange.served_by)
+            )
     except ModelMissing:
         raise
     except EngineError as error:

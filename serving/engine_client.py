@@ -24,6 +24,7 @@ from core.errors import (
     RequestError,
 )
 from serving.hardware import BASE_MODEL_NAME
+from serving.tracing import handed_on
 
 CONNECT_TIMEOUT_S = 5.0  # the engine is on this machine or beside it
 ADMIN_TIMEOUT_S = 120.0  # loading an adapter waits for the step that runs before it
@@ -189,7 +190,10 @@ class EngineClient:
     async def _post(self, path: str, body: bytes, timeout_s: float) -> aiohttp.ClientResponse:
         with _faults(self.url):
             response = await self._connected().post(
-                self.url + path, data=body, headers=_JSON, timeout=_timeout(timeout_s)
+                self.url + path,
+                data=body,
+                headers={**_JSON, **handed_on()},
+                timeout=_timeout(timeout_s),
             )
             if response.status == 200:
                 return response

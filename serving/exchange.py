@@ -9,7 +9,9 @@ anywhere. Knows nothing of HTTP.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -20,7 +22,7 @@ from core.clock import utc_now
 from core.errors import LogFullError
 from core.ids import new_id, subject_hash
 from core.keys import Keys
-from core.settings import RedactionMode, Settings
+from core.settings import PriceSettings, RedactionMode, Settings
 from feedback.events import (
     INTERACTIONS_TOPIC,
     InteractionFinished,
@@ -33,8 +35,11 @@ from feedback.log.protocol import NewRecord
 from feedback.receipts import Receipt, sign
 from feedback.redaction import redact_mode
 from serving.hardware import BASE_MODEL_NAME
+from serving.metrics import Metrics
+from serving.prices import Usage, estimated_cost
 from serving.requests import InferenceRequest, logged_parameters
 from serving.routing import Assignment
+from serving.tracing import admitted, described, part
 
 REDACTED_AT_ONCE_CHARS = 20_000  # some 7 ms: redaction takes 3 million characters a second
 
@@ -76,6 +81,7 @@ class Outcome:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     ttft_s: float | None = None
+    itl_s: float | None = None  # mean inter-token latency
     reached_engine: bool = True  # False: no adapter was used, so this is no exposure
 
 
@@ -121,10 +127,13 @@ class Ledger:
     settings: Settings
     commits: GroupCommit
     keys: Keys
+    metrics: Metrics | None = None
     unlogged: int = field(default=0, init=False)
+    full_at_s: float = field(default=-math.inf, init=False)  # monotonic: the log took nothing
 
     def asked(self, application: str, endpoint: str, request: InferenceRequest) -> Asked:
         """Return the request as an interaction that begins now."""
+        admitted()
         user = request.end_user()
         return Asked(
             interaction_id=new_id(),
@@ -157,25 +166,36 @@ class Ledger:
         """
         mode = self.settings.applications[exchange.asked.application].redaction
         if len(outcome.answer) + exchange.asked.chars <= REDACTED_AT_ONCE_CHARS:
-            await self._append(_finished(exchange, outcome, mode))
+            await self._append(_finished(exchange, outcome, mode, self.settings.prices))
             return
         # Shielded: a client that leaves now must not take the interaction with it
         await asyncio.shield(self._append_long(exchange, outcome, mode))
 
     async def _append_long(self, exchange: Exchange, outcome: Outcome, mode: RedactionMode) -> None:
         """Redact long texts in a thread, others meanwhile answered."""
-        await self._append(await asyncio.to_thread(_finished, exchange, outcome, mode))
+        prices = self.settings.prices
+        await self._append(await asyncio.to_thread(_finished, exchange, outcome, mode, prices))
 
     async def _append(self, event: InteractionFinished) -> None:
+        """Count the event, and hand it to the log."""
+        described(event)
+        if self.metrics is not None:
+            self.metrics.count_interaction(event)
+        with part("log"):
+            await self._commit(event)
+
+    async def _commit(self, event: InteractionFinished) -> None:
         """Hand the event to the log; that has happened before anything is waited for."""
         record = NewRecord(INTERACTIONS_TOPIC, event.interaction_id, encode(event))
         if self.settings.log.mode == "async":
             self.commits.append_later(record)
             return
+        began_s = time.monotonic()
         try:
             await self.commits.append(record)
         except LogFullError as error:
             self.unlogged += 1
+            self.full_at_s = time.monotonic()
             _log.error(
                 "interaction_unlogged",
                 interaction=event.interaction_id,
@@ -185,9 +205,18 @@ class Ledger:
             )
             if self.settings.log.full_policy == "refuse":
                 raise
+        else:
+            self.full_at_s = -math.inf
+        if self.metrics is not None:
+            self.metrics.count_commit(time.monotonic() - began_s)
 
 
-def _finished(exchange: Exchange, outcome: Outcome, mode: RedactionMode) -> InteractionFinished:
+def _finished(
+    exchange: Exchange,
+    outcome: Outcome,
+    mode: RedactionMode,
+    prices: Mapping[str, PriceSettings],
+) -> InteractionFinished:
     asked, assignment = exchange.asked, exchange.assignment
     exposed = outcome.reached_engine
     fell_back = {"fell_back": True} if assignment.fell_back else {}
@@ -216,5 +245,12 @@ def _finished(exchange: Exchange, outcome: Outcome, mode: RedactionMode) -> Inte
         completion_tokens=outcome.completion_tokens,
         latency_s=outcome.latency_s,
         ttft_s=outcome.ttft_s,
+        itl_s=outcome.itl_s,
+        cost=estimated_cost(prices, exchange.served_by, _usage(outcome)),
         started_at=asked.started_at,
     )
+
+
+def _usage(outcome: Outcome) -> Usage:
+    busy_s = outcome.latency_s if outcome.reached_engine else 0.0
+    return Usage(outcome.prompt_tokens, outcome.completion_tokens, busy_s)

@@ -16,15 +16,17 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 import uvicorn
 import uvloop
-from litestar import Litestar, Request, Response, get
+from litestar import Litestar, Request, get
 from litestar.config.cors import CORSConfig
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+from prometheus_client import CollectorRegistry
 
 from core.errors import StateError
 from core.keys import Keys
@@ -39,10 +41,16 @@ from serving.engine_client import EngineClient
 from serving.error_shapes import shaped_handlers
 from serving.exchange import Ledger
 from serving.hardware import BASE_MODEL_NAME
+from serving.health import Readiness, gateway_state, health_routes, metrics_route
 from serving.inference import inference_router
 from serving.launcher import port_error
+from serving.metrics import Metrics
+from serving.observed import Observed
 from serving.openapi import openapi_route
 from serving.route_table import RouteTable
+
+if TYPE_CHECKING:
+    from serving.otlp import Tracer
 
 SHUTDOWN_TIMEOUT_S = 30  # for answers that are on their way
 KEEP_ALIVE_S = 75  # above common proxies' 60 s, so that the proxy closes first
@@ -69,11 +77,16 @@ class ModelList(msgspec.Struct):
 
 
 def create_gateway(
-    settings: Settings, *, store: Store, commits: GroupCommit, keys: Keys
+    settings: Settings,
+    *,
+    store: Store,
+    commits: GroupCommit,
+    keys: Keys,
+    metrics: Metrics | None = None,
 ) -> Litestar:
     """Return the gateway's app. It reads routes from `store`, and writes only to `commits`."""
     serving = Serving(
-        ledger=Ledger(settings, commits, keys),
+        ledger=Ledger(settings, commits, keys, metrics),
         engine=EngineClient(
             settings.engine.url, answer_timeout_s=settings.gateway.request_timeout_s
         ),
@@ -82,8 +95,14 @@ def create_gateway(
     return Litestar(
         route_handlers=[
             inference_router(serving),
-            feedback_router(settings=settings, commits=commits, keys=keys),
-            *_reading_routes(serving),
+            feedback_router(
+                settings=settings,
+                commits=commits,
+                keys=keys,
+                notice=metrics and metrics.count_feedback,
+            ),
+            _models_route(serving),
+            *_watching_routes(serving, commits, metrics),
             openapi_route(),
         ],
         exception_handlers=shaped_handlers,
@@ -111,8 +130,12 @@ def run_gateway(
     async def serve(listener: socket.socket) -> None:
         commits = GroupCommit(log, commit_every_ms=settings.log.commit_every_ms)
         try:
-            app = create_gateway(settings, store=store, commits=commits, keys=keys)
-            await _serve(app, listener, settings, stop)
+            with _observers(settings) as (metrics, tracer):
+                app = create_gateway(
+                    settings, store=store, commits=commits, keys=keys, metrics=metrics
+                )
+                paths = frozenset(route.path for route in app.routes)
+                await _serve(Observed(app, metrics, tracer, paths), listener, settings, stop)
         finally:
             await commits.close()
 
@@ -124,8 +147,24 @@ def run_gateway(
         runner.run(serve(listener))
 
 
+@contextmanager
+def _observers(settings: Settings) -> Generator[tuple[Metrics | None, Tracer | None]]:
+    """Give what counts and what traces, as far as the settings want them; send the last traces."""
+    metrics = Metrics(CollectorRegistry()) if settings.gateway.metrics != "off" else None
+    if settings.traces.endpoint is None:
+        yield metrics, None
+        return
+    from serving.otlp import Tracer  # 0.2 s that a gateway without traces does not pay
+
+    tracer = Tracer(settings.traces)
+    try:
+        yield metrics, tracer
+    finally:
+        tracer.close()
+
+
 async def _serve(
-    app: Litestar, listener: socket.socket, settings: Settings, stop: threading.Event | None
+    app: ASGIApp, listener: socket.socket, settings: Settings, stop: threading.Event | None
 ) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
@@ -190,7 +229,7 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
     pass
 
 
-def _reading_routes(serving: Serving) -> list[HTTPRouteHandler]:
+def _models_route(serving: Serving) -> HTTPRouteHandler:
     @get("/v1/models")
     async def list_models(request: AnyRequest) -> ModelList:
         settings = serving.ledger.settings
@@ -200,25 +239,20 @@ def _reading_routes(serving: Serving) -> list[HTTPRouteHandler]:
         names = [application, BASE_MODEL_NAME, *sorted(adapters)]
         return ModelList([ModelCard(name) for name in names])
 
-    @get("/health/live")
-    async def report_alive() -> dict[str, str]:
-        return {"status": "alive"}
+    return list_models
 
-    @get("/health/ready")
-    async def report_ready() -> Response[dict[str, Any]]:
-        parts = {
-            "routes": serving.table.current is not None,
-            "engine": await serving.engine.is_healthy(),
-        }
-        ready = all(parts.values())
-        body = {
-            "status": "ready" if ready else "not ready",
-            **parts,
-            "unlogged": serving.ledger.unlogged,
-        }
-        return Response(body, status_code=200 if ready else 503)
 
-    return [list_models, report_alive, report_ready]
+def _watching_routes(
+    serving: Serving, commits: GroupCommit, metrics: Metrics | None
+) -> list[HTTPRouteHandler]:
+    """Return the routes by which machines watch the gateway."""
+    ledger, table = serving.ledger, serving.table
+    routes = health_routes(Readiness(ledger, table, serving.engine.is_healthy))
+    if metrics is None:
+        return routes
+    metrics.watch(lambda: gateway_state(ledger, table, commits))
+    to_everyone = ledger.settings.gateway.metrics == "everyone"
+    return [*routes, metrics_route(metrics, to_everyone=to_everyone)]
 
 
 def _running(serving: Serving) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:

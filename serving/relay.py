@@ -18,6 +18,7 @@ from feedback.events import InteractionStatus
 from serving.dialects.protocol import Fate, StreamReader
 from serving.engine_client import EngineAnswer
 from serving.exchange import Exchange, Ledger, Outcome
+from serving.pace import Pace
 from serving.sse import END, Splitter
 
 _log = structlog.get_logger(__name__)
@@ -35,7 +36,7 @@ class Relay:
         self._reader = reader
         self._splitter = Splitter()
         self._sent_ahead = 0  # bytes of an event that went on before it was whole
-        self._ttft_s: float | None = None
+        self._pace = Pace()
         self._ended = False  # the engine said so
         self._fault: EngineError | None = None  # came from the engine inside the stream
         self._written = False  # the interaction is in the log, or was refused by it
@@ -77,7 +78,10 @@ class Relay:
         passed: list[bytes] = []
         try:
             for event in self._splitter.feed(piece):
+                heard = len(self._reader.transcript.parts)
                 fate = self._reader.read(event)
+                if len(self._reader.transcript.parts) > heard:
+                    self._pace.note(self._exchange.elapsed_s())
                 if fate is Fate.END:
                     self._ended = True
                     break
@@ -88,8 +92,6 @@ class Relay:
                 passed.append(self._ahead())
         except EngineError as error:
             self._fault = error
-        if self._ttft_s is None and self._reader.transcript.parts:
-            self._ttft_s = self._exchange.elapsed_s()
         return b"".join(passed)
 
     def _ahead(self) -> bytes:
@@ -133,8 +135,9 @@ class Relay:
             finish_reason=said.finish_reason,
             error=error,
             prompt_tokens=said.prompt_tokens,
-            completion_tokens=said.completion_tokens,
-            ttft_s=self._ttft_s,
+            completion_tokens=self._pace.tokens(said.completion_tokens),
+            ttft_s=self._pace.first_s,
+            itl_s=self._pace.itl_s(said.completion_tokens),
         )
 
     def _ids(self) -> dict[str, str]:

@@ -8,6 +8,8 @@ the last good snapshot stays and the log says so. Knows nothing of requests.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -45,12 +47,14 @@ class RouteTable:
         self._store = store
         self._engine_url = engine_url
         self.current: Snapshot | None = None
+        self.read_at_s = -math.inf  # monotonic: when `current` was
 
     def refresh(self) -> None:
         """Read the tables once; a store that fails leaves the snapshot as it is."""
         try:
             with self._store.session() as session:
                 self.current = read_snapshot(session, self._engine_url)
+            self.read_at_s = time.monotonic()
         except SQLAlchemyError as error:
             _log.error(
                 "route_refresh_failed", error=str(error), has_routes=self.current is not None

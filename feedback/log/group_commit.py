@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import structlog
 
 from core.errors import StateError
-from feedback.log.protocol import EventLog, NewRecord
+from feedback.log.protocol import Depth, EventLog, NewRecord
 
 MAX_LATER = 10_000  # records that nobody waits for: memory stays flat when the disk is slow
 
@@ -49,6 +49,10 @@ class GroupCommit:
     def failures(self) -> int:
         """How many records of `append_later` were lost, since the start."""
         return self._failures
+
+    def depth(self) -> Depth:
+        """Return what the log holds; records that wait for their commit are not in it."""
+        return self._log.depth()
 
     async def append(self, record: NewRecord) -> None:
         """Return once the batch that holds `record` is durable.

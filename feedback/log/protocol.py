@@ -31,6 +31,15 @@ class Record:
     value: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How much a log holds; `records` may be over by those that were deleted out of order."""
+
+    records: int
+    bytes: int
+    max_bytes: int
+
+
 class EventLog(Protocol):
     """An append-only log of records by topic."""
 
@@ -47,6 +56,10 @@ class EventLog(Protocol):
 
     def end(self, topic: str) -> int:
         """Return the offset of the newest record of `topic`, or 0 when there is none."""
+        ...
+
+    def depth(self) -> Depth:
+        """Return what the log holds, without reading through it."""
         ...
 
     def close(self) -> None:

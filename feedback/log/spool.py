@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import LogFullError, SettingsError
-from feedback.log.protocol import NewRecord, Record
+from feedback.log.protocol import Depth, NewRecord, Record
 
 BUSY_TIMEOUT_MS = 15_000  # other processes append to the same file; a writer waits for its turn
 
@@ -31,6 +31,11 @@ _INSERT = 'INSERT INTO record (topic, "key", value) VALUES (?, ?, ?)'
 _SELECT = (
     'SELECT "offset", "key", value FROM record '
     'WHERE topic = ? AND "offset" > ? ORDER BY "offset" LIMIT ?'
+)
+# two look-ups in the primary key, however many records there are
+_SELECT_COUNT = (
+    'SELECT (SELECT max("offset") FROM record) + 1 - min("offset") '
+    'FROM (SELECT "offset" FROM record ORDER BY "offset" LIMIT 1)'
 )
 _SELECT_END = 'SELECT coalesce(max("offset"), 0) FROM record WHERE topic = ?'
 
@@ -87,10 +92,11 @@ class Spool:
         with self._read_lock:
             return self._reader.execute(_SELECT_END, (topic,)).fetchone()[0]
 
-    def size_bytes(self) -> int:
-        """Return what counts against `max_bytes`."""
+    def depth(self) -> Depth:
+        """Return what the file holds, without reading through it."""
         with self._read_lock:
-            return _size_bytes(self._reader)
+            records = self._reader.execute(_SELECT_COUNT).fetchone()[0]
+            return Depth(records or 0, _size_bytes(self._reader), self.max_bytes)
 
     def close(self) -> None:
         """Close the file; closing twice does nothing."""

@@ -120,3 +120,13 @@ def test_closing_twice_does_nothing(open_log: OpenLog) -> None:
     log = open_log(1 << 30)
     log.close()
     log.close()
+
+
+def test_depth_tells_what_the_log_holds(log: EventLog) -> None:
+    """Records and bytes grow with what is appended, up to the limit that it knows."""
+    empty = log.depth()
+    log.append([*records("one", *"abc"), *records("two", "x" * 10_000)])
+    filled = log.depth()
+    assert (empty.records, filled.records) == (0, 4)
+    assert filled.bytes >= empty.bytes + 10_000
+    assert empty.max_bytes == filled.max_bytes == 1 << 30

@@ -59,6 +59,7 @@ class FakeEngine:
         """Answer by rule and without faults from now on; forget what came."""
         self.reply: Callable[[str, str], str] = answer_by_rule
         self.bodies: list[dict[str, Any]] = []  # of the inference requests that came
+        self.traceparents: list[str | None] = []  # that came with them
         self.word_pause_s = 0.0
         self.aborted = 0
         self.broken_after: int | None = None  # words of a stream, then the connection is cut
@@ -66,6 +67,7 @@ class FakeEngine:
         self.cut_bytes: int | None = None  # write streams in pieces of so many bytes
         self.cut_pause_s = 0.0
         self.healthy = True
+        self.health_asked = 0
         self._faults: list[tuple[str, int, str]] = []
 
     @property
@@ -160,6 +162,7 @@ class FakeEngine:
         return await handler(request)
 
     async def _health(self, _request: web.Request) -> web.Response:
+        self.health_asked += 1
         return web.Response(status=200 if self.healthy else 503)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
@@ -234,6 +237,7 @@ class FakeEngine:
         self, request: web.Request, body: dict[str, Any], prompt: str, shape: Shape
     ) -> web.StreamResponse:
         self.bodies.append(body)
+        self.traceparents.append(request.headers.get("traceparent"))
         model = body["model"]
         max_tokens = body.get("max_tokens") or body.get("max_output_tokens") or 256
         if model not in {BASE, *self.adapters}:

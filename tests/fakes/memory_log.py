@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 
 from core.errors import LogFullError
-from feedback.log.protocol import NewRecord, Record
+from feedback.log.protocol import Depth, NewRecord, Record
 
 
 class MemoryLog:
@@ -47,6 +47,11 @@ class MemoryLog:
         """Return the offset of the newest record of `topic`, or 0 when there is none."""
         with self._lock:
             return max((rec.offset for rec in self._records if rec.topic == topic), default=0)
+
+    def depth(self) -> Depth:
+        """Return what is kept."""
+        with self._lock:
+            return Depth(len(self._records), self._bytes, self.max_bytes)
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

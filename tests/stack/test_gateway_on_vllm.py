@@ -174,6 +174,37 @@ async def test_a_chat_streams_and_is_logged(world: World, client: openai.AsyncOp
     assert 0 < event.ttft_s <= event.latency_s
 
 
+async def test_pace_is_what_the_engine_measures(world: World, client: openai.AsyncOpenAI) -> None:
+    """Time to first token and between tokens agree with vLLM's own metrics of the same stream."""
+    names = ("vllm:time_to_first_token_seconds_sum", "vllm:inter_token_latency_seconds_sum")
+    before = [_summed(f"{world.settings.engine.url}/metrics", name) for name in names]
+    stream = await client.chat.completions.create(
+        model="shop",
+        messages=[{"role": "user", "content": "Tell me about the sea."}],
+        max_tokens=40,
+        stream=True,
+        extra_body={"seed": 1},
+    )
+    chunks = [chunk async for chunk in stream]
+    stamp: Any = (chunks[-1].model_extra or {})["ratchet"]
+    event = world.event(stamp["interaction"])
+    after = [_summed(f"{world.settings.engine.url}/metrics", name) for name in names]
+    engines_ttft_s, engines_pauses_s = (new - old for new, old in zip(after, before, strict=True))
+    assert event.completion_tokens is not None
+    assert event.itl_s is not None
+    assert event.ttft_s is not None
+    pauses_s = event.itl_s * (event.completion_tokens - 1)
+    assert pauses_s == pytest.approx(engines_pauses_s, rel=0.2, abs=0.05)
+    assert event.ttft_s == pytest.approx(engines_ttft_s, rel=0.5, abs=0.2)
+    assert _summed(f"{world.url}/metrics", "ratchet_inter_token_latency_seconds_sum") > 0
+
+
+def _summed(url: str, name: str) -> float:
+    """Return the sum of a metric's samples over all labels."""
+    lines = httpx.get(url).text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
 async def test_both_arms_of_a_canary_answer(world: World, client: openai.AsyncOpenAI) -> None:
     """The reconciler loads the canary, the gateway splits, and each arm is its own model."""
     world.register("shop--v1", seed=1, strength=STRONG)

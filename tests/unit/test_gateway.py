@@ -463,7 +463,7 @@ def test_readiness_follows_the_engine(world: World) -> None:
     """Ready means that an answer can be had; alive means that the process is."""
     assert httpx.get(f"{world.url}/health/ready").status_code == 200
     world.engine.stop()
-    assert httpx.get(f"{world.url}/health/ready").status_code == 503
+    world.engine.wait_until(lambda: httpx.get(f"{world.url}/health/ready").status_code == 503)
     assert httpx.get(f"{world.url}/health/live").status_code == 200
 
 

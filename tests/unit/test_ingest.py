@@ -151,6 +151,8 @@ def test_an_interaction_becomes_a_row_with_all_its_fields(log: MemoryLog, store:
         prompt_tokens=3,
         completion_tokens=4,
         ttft_s=0.25,
+        itl_s=0.02,
+        cost=0.0015,
         started_at=NOW.astimezone(timezone(timedelta(hours=5))),
     )
     put(log, event)

@@ -158,7 +158,7 @@ def test_a_full_log_says_its_size_and_the_mend_and_takes_more_when_the_limit_is_
     appended, error = fill(spool)
     assert re.search(rf"{path} is full.*1,048,576.*Raise log.max_bytes", error.message)
     assert 90 < appended < 105
-    assert spool.size_bytes() <= 1 << 20
+    assert spool.depth().bytes <= 1 << 20
     spool.close()
     assert path.stat().st_size <= 1 << 20
     spool = Spool(path, max_bytes=1 << 21)
