@@ -5,9 +5,11 @@
     ├── RequestError             invalid_request       400
     │   ├── NotFoundError        not_found             404
     │   ├── RequestTimeout       request_timeout       408
+    │   ├── BodyTooLargeError    body_too_large        413
     │   └── ConflictError        conflict              409
     ├── AuthenticationError      unauthenticated       401
     ├── PermissionDeniedError    forbidden             403
+    ├── RateLimitError           rate_limit_exceeded   429
     ├── EngineError              engine_error          502
     │   ├── EngineUnavailable    engine_unavailable    503
     │   └── AdapterRefused       adapter_refused       409
@@ -66,6 +68,13 @@ class RequestTimeout(RequestError):
     http_status = 408
 
 
+class BodyTooLargeError(RequestError):
+    """The request has more bytes than its application may send."""
+
+    code = "body_too_large"
+    http_status = 413
+
+
 class ConflictError(RequestError):
     """The request contradicts what is already stored."""
 
@@ -85,6 +94,20 @@ class PermissionDeniedError(RatchetError):
 
     code = "forbidden"
     http_status = 403
+
+
+class RateLimitError(RatchetError):
+    """A key has used up what it may use for now; `retry_after_s` until it may again."""
+
+    code = "rate_limit_exceeded"
+    http_status = 429
+
+    def __init__(
+        self, message: str, *, retry_after_s: float, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.headers = headers or {}
 
 
 class EngineError(RatchetError):

@@ -41,6 +41,11 @@ class ApplicationSettings(Section):
 
     api_key: SecretStr
     redaction: RedactionMode = "redacted"  # DESIGN: what is written holds no personal data
+    allowed_origins: tuple[str, ...] = ()  # CORS, beside gateway.allowed_origins
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None  # per key; none: no limit
+    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None  # of prompts and answers
+    concurrent: Annotated[int, Field(ge=1)] | None = None  # requests of a key at once
+    max_body_bytes: Annotated[int, Field(ge=1)] | None = None  # none: gateway.max_body_bytes
 
 
 class EngineSettings(Section):
@@ -78,6 +83,7 @@ class GatewaySettings(Section):
     allowed_origins: tuple[str, ...] = ()  # CORS, for feedback straight from a browser
     backlog: int = 2048
     metrics: Literal["private", "everyone", "off"] = "private"  # who may GET /metrics: no key asked
+    shared_limits: bool = False  # several gateways draw from one budget in PostgreSQL
 
     @property
     def url(self) -> str:
@@ -204,6 +210,12 @@ class Settings(BaseSettings):
     def store_address(self) -> str:
         """The store's SQLAlchemy URL."""
         return self.store_url or f"sqlite:///{self.data_dir.resolve() / 'store.db'}"
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body that any application may send."""
+        own = [app.max_body_bytes or 0 for app in self.applications.values()]
+        return max(self.gateway.max_body_bytes, *own, 0)
 
     @property
     def log_path(self) -> Path:

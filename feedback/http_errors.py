@@ -9,6 +9,7 @@ happened.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import structlog
@@ -16,7 +17,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException
 from litestar.types import ExceptionHandlersMap
 
-from core.errors import RatchetError, RequestError
+from core.errors import RatchetError, RateLimitError, RequestError
 
 RETRY_AFTER_S = 1  # 503: the log may be drained, the engine may be up, a moment later
 
@@ -34,7 +35,12 @@ ErrorResponse = Response[dict[str, Any]]
 
 def error_response(error: RatchetError) -> ErrorResponse:
     """Return the response for `error`, with the status that core.errors names."""
-    return _response(error.http_status, error.code, error.message, param=error.field)
+    headers: dict[str, str] = {}
+    if isinstance(error, RateLimitError):
+        headers = error.headers | {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+    return _response(
+        error.http_status, error.code, error.message, param=error.field, headers=headers
+    )
 
 
 def _response(

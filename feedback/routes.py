@@ -7,7 +7,7 @@ interaction itself may still be on its way. Text is redacted as its application 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,12 @@ from core.errors import AuthenticationError
 from core.ids import new_id, subject_hash
 from core.keys import Keys
 from core.settings import Settings
-from feedback.api_keys import authenticate, sent_authorization
 from feedback.events import FEEDBACK_TOPIC, FeedbackGiven, FeedbackKind, encode
 from feedback.http_errors import exception_handlers
+from feedback.key_ring import KeyRing
 from feedback.log.group_commit import GroupCommit
 from feedback.log.protocol import NewRecord
+from feedback.origins import require_origin
 from feedback.receipts import verify
 from feedback.redaction import redact_mode
 from feedback.submission import Submission, parse_submission
@@ -52,17 +53,21 @@ def feedback_router(
     settings: Settings,
     commits: GroupCommit,
     keys: Keys,
+    callers: KeyRing,
     notice: Callable[[FeedbackGiven], None] | None = None,
 ) -> Router:
-    """Return the routes by which feedback comes in; `keys` verify receipts and hash end users.
+    """Return the routes by which feedback comes in.
 
-    `notice` is told of each feedback that is in the log.
+    `keys` verify receipts and hash end users, `callers` knows the API keys; `notice` is told of
+    each feedback that is in the log.
     """
 
     @post("/feedback", request_max_body_size=settings.gateway.max_body_bytes)
     async def give_feedback(request: Request[Any, Any, Any]) -> Response[Accepted]:
         submission = parse_submission(await request.body())
-        rater = _rater(submission, sent_authorization(request.headers), settings, keys)
+        rater = _rater(submission, request.headers, callers, keys)
+        _require_known(rater, settings)
+        require_origin(request.headers, rater.application, settings)
         event = _event(submission, rater, settings)
         await _log_event(event, settings, commits)
         if notice is not None:
@@ -74,32 +79,31 @@ def feedback_router(
 
 
 def _rater(
-    submission: Submission,
-    authorization: str | None,
-    settings: Settings,
-    keys: Keys,
+    submission: Submission, headers: Mapping[str, str], callers: KeyRing, keys: Keys
 ) -> _Rater:
     """Return who rates.
 
-    Raises: AuthenticationError for a bad receipt, a bad API key, or an unknown application.
+    Raises: AuthenticationError for a bad receipt or API key; PermissionDeniedError for a key
+    without the scope.
     """
     about = submission.about
     if isinstance(about, str):
-        return _receipt_holder(about, settings, keys)
-    application = authenticate(authorization, settings)
+        receipt = verify(about, keys.receipt, utc_now())
+        return _Rater(receipt.interaction_id, receipt.application, receipt.subject)
+    caller = callers.authenticate(headers)
+    caller.require("feedback")
     user = about.user
-    subject = None if user is None else subject_hash(keys.subject, application, user)
-    return _Rater(about.interaction_id, application, subject)
+    subject = None if user is None else subject_hash(keys.subject, caller.application, user)
+    return _Rater(about.interaction_id, caller.application, subject)
 
 
-def _receipt_holder(token: str, settings: Settings, keys: Keys) -> _Rater:
-    receipt = verify(token, keys.receipt, utc_now())
-    if receipt.application not in settings.applications:
+def _require_known(rater: _Rater, settings: Settings) -> None:
+    """Return if the settings still know the application. Raises: AuthenticationError."""
+    if rater.application not in settings.applications:
         raise AuthenticationError(
-            f"the receipt's application {receipt.application!r} is no longer served here",
+            f"the receipt's application {rater.application!r} is no longer served here",
             field="receipt",
         )
-    return _Rater(receipt.interaction_id, receipt.application, receipt.subject)
 
 
 def _event(submission: Submission, rater: _Rater, settings: Settings) -> FeedbackGiven:

@@ -10,6 +10,8 @@ PostgreSQL. Knows no logic: queries live with the stage that asks them.
     Application, Rollout            loop writes, serving reads
     AdapterReplica                  serving writes, loop reads
     VerdictRecord                   monitoring's numbers, stored by loop
+    ApiKey                          people make them, the gateway reads them
+    LimitBucket                     gateways share what a key may still use
 """
 
 from __future__ import annotations
@@ -37,6 +39,31 @@ class Application(SQLModel, table=True):
     name: str = Field(primary_key=True)
     live_adapter: str | None = None
     updated_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+
+
+class ApiKey(SQLModel, table=True):
+    """A key that calls for an application; of its secret only the SHA-256 is kept."""
+
+    id: str = Field(primary_key=True)
+    application: str = Field(index=True)
+    name: str = ""  # for people: where it is used
+    digest: str = Field(unique=True)
+    scopes: list[str] = Field(default_factory=list, sa_column=_json_column())
+    requests_per_minute: int | None = None  # None: what the settings say of the application
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+    expires_at: datetime | None = Field(default=None, sa_column=_utc_column(nullable=True))
+    revoked_at: datetime | None = Field(default=None, sa_column=_utc_column(nullable=True))
+    replaced_by: str | None = None  # the key that a rotation made of it
+
+
+class LimitBucket(SQLModel, table=True):
+    """A token bucket that several gateways draw from; its clock is the database's."""
+
+    name: str = Field(primary_key=True)  # key id and what is counted
+    level: float  # what was left at `refilled_at`
+    refilled_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
 
 
 class Interaction(SQLModel, table=True):

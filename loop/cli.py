@@ -17,6 +17,7 @@ import typer
 
 from core.errors import RatchetError, SettingsError
 from loop.canary_cli import canary_app, promote, rollback
+from loop.keys_cli import key_app
 from loop.terminal import (
     Application,
     AsJson,
@@ -174,6 +175,7 @@ def turn_command(
 for command in (promote, rollback):
     app.command()(command)
 app.add_typer(canary_app, name="canary")
+app.add_typer(key_app, name="key")
 
 
 @app.command()

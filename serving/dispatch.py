@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import structlog
 
 from core.errors import EngineError, EngineUnavailable, NotFoundError
+from feedback.key_ring import KeyRing
+from serving.admission import Admission
 from serving.engine_client import EngineAnswer, EngineClient, ModelMissing, NotConnected
 from serving.exchange import Asked, Exchange, Ledger, Outcome
 from serving.hardware import BASE_MODEL_NAME
@@ -33,6 +35,8 @@ class Serving:
     ledger: Ledger
     engine: EngineClient
     table: RouteTable
+    callers: KeyRing
+    admission: Admission
 
 
 def choose(asked: Asked, snapshot: Snapshot) -> Assignment:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -43,6 +43,8 @@ from serving.tracing import admitted, described, part
 
 REDACTED_AT_ONCE_CHARS = 20_000  # some 7 ms: redaction takes 3 million characters a second
 
+Settled = Callable[[int | None], Awaitable[None]]
+
 _log = structlog.get_logger(__name__)
 
 
@@ -57,6 +59,7 @@ class Asked:
     request: InferenceRequest
     started_at: datetime
     started_s: float
+    settled: Settled | None = None  # told of its tokens, None if unknown, once it has ended
 
     @property
     def chars(self) -> int:
@@ -83,6 +86,13 @@ class Outcome:
     ttft_s: float | None = None
     itl_s: float | None = None  # mean inter-token latency
     reached_engine: bool = True  # False: no adapter was used, so this is no exposure
+
+    @property
+    def tokens(self) -> int | None:
+        """How many tokens it cost, where the engine said so."""
+        if self.prompt_tokens is None:
+            return None if self.reached_engine else 0
+        return self.prompt_tokens + (self.completion_tokens or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +141,14 @@ class Ledger:
     unlogged: int = field(default=0, init=False)
     full_at_s: float = field(default=-math.inf, init=False)  # monotonic: the log took nothing
 
-    def asked(self, application: str, endpoint: str, request: InferenceRequest) -> Asked:
+    def asked(
+        self,
+        application: str,
+        endpoint: str,
+        request: InferenceRequest,
+        *,
+        settled: Settled | None = None,
+    ) -> Asked:
         """Return the request as an interaction that begins now."""
         admitted()
         user = request.end_user()
@@ -143,6 +160,7 @@ class Ledger:
             request=request,
             started_at=utc_now(),
             started_s=time.monotonic(),
+            settled=settled,
         )
 
     def exchange(self, asked: Asked, assignment: Assignment) -> Exchange:
@@ -164,6 +182,13 @@ class Ledger:
 
         Raises: LogFullError when the log is full and the policy is to refuse.
         """
+        try:
+            await self._write(exchange, outcome)
+        finally:
+            if exchange.asked.settled is not None:
+                await exchange.asked.settled(outcome.tokens)
+
+    async def _write(self, exchange: Exchange, outcome: Outcome) -> None:
         mode = self.settings.applications[exchange.asked.application].redaction
         if len(outcome.answer) + exchange.asked.chars <= REDACTED_AT_ONCE_CHARS:
             await self._append(_finished(exchange, outcome, mode, self.settings.prices))

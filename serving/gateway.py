@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +31,13 @@ from prometheus_client import CollectorRegistry
 from core.errors import StateError
 from core.keys import Keys
 from core.settings import Settings
-from feedback.api_keys import authenticate, sent_authorization
+from feedback.key_ring import KeyRing
 from feedback.log.group_commit import GroupCommit
 from feedback.log.protocol import EventLog
+from feedback.origins import all_origins, require_origin
 from feedback.routes import feedback_router
 from feedback.store import Store
+from serving.admission import Admission
 from serving.dispatch import Serving
 from serving.engine_client import EngineClient
 from serving.error_shapes import shaped_handlers
@@ -44,10 +46,12 @@ from serving.hardware import BASE_MODEL_NAME
 from serving.health import Readiness, gateway_state, health_routes, metrics_route
 from serving.inference import inference_router
 from serving.launcher import port_error
+from serving.limits import Budget, MemoryBudget
 from serving.metrics import Metrics
 from serving.observed import Observed
 from serving.openapi import openapi_route
 from serving.route_table import RouteTable
+from serving.shared_limits import SharedBudget
 
 if TYPE_CHECKING:
     from serving.otlp import Tracer
@@ -91,6 +95,8 @@ def create_gateway(
             settings.engine.url, answer_timeout_s=settings.gateway.request_timeout_s
         ),
         table=RouteTable(store, settings.engine.url),
+        callers=KeyRing(settings, store),
+        admission=Admission(_budget(settings, store)),
     )
     return Litestar(
         route_handlers=[
@@ -99,6 +105,7 @@ def create_gateway(
                 settings=settings,
                 commits=commits,
                 keys=keys,
+                callers=serving.callers,
                 notice=metrics and metrics.count_feedback,
             ),
             _models_route(serving),
@@ -107,11 +114,15 @@ def create_gateway(
         ],
         exception_handlers=shaped_handlers,
         lifespan=[_running(serving)],
-        request_max_body_size=settings.gateway.max_body_bytes,
+        request_max_body_size=settings.max_body_bytes,
         cors_config=_cors(settings),
         openapi_config=None,
         logging_config=None,
     )
+
+
+def _budget(settings: Settings, store: Store) -> Budget:
+    return SharedBudget(store) if settings.gateway.shared_limits else MemoryBudget()
 
 
 def run_gateway(
@@ -233,7 +244,10 @@ def _models_route(serving: Serving) -> HTTPRouteHandler:
     @get("/v1/models")
     async def list_models(request: AnyRequest) -> ModelList:
         settings = serving.ledger.settings
-        application = authenticate(sent_authorization(request.headers), settings)
+        caller = serving.callers.authenticate(request.headers)
+        caller.require("infer")
+        require_origin(request.headers, caller.application, settings)
+        application = caller.application
         snapshot = serving.table.current
         adapters = snapshot.ready_adapters(application) if snapshot else frozenset[str]()
         names = [application, BASE_MODEL_NAME, *sorted(adapters)]
@@ -260,26 +274,35 @@ def _running(serving: Serving) -> Callable[[Litestar], AbstractAsyncContextManag
 
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncGenerator[None]:
-        await asyncio.to_thread(serving.table.refresh)
         every_s = serving.ledger.settings.gateway.route_refresh_s
-        refreshing = asyncio.create_task(serving.table.refresh_forever(every_s))
+        refreshing: list[asyncio.Task[None]] = []
+        for known in (serving.table, serving.callers):
+            await asyncio.to_thread(known.refresh)
+            refreshing.append(asyncio.create_task(known.refresh_forever(every_s)))
         try:
             async with serving.engine:
                 yield
         finally:
-            refreshing.cancel()
-            with suppress(asyncio.CancelledError):
-                await refreshing
+            for task in refreshing:
+                task.cancel()
+            await asyncio.gather(*refreshing, return_exceptions=True)
+            await serving.admission.close()
 
     return running
 
 
 def _cors(settings: Settings) -> CORSConfig | None:
-    if not settings.gateway.allowed_origins:
+    origins = all_origins(settings)
+    if not origins:
         return None
     return CORSConfig(
-        allow_origins=list(settings.gateway.allowed_origins),
+        allow_origins=origins,
         allow_methods=["GET", "POST", "OPTIONS"],
-        allow_headers=["Authorization", "Content-Type"],
-        expose_headers=["x-ratchet-interaction", "x-ratchet-receipt", "x-ratchet-adapter"],
+        allow_headers=["Authorization", "Content-Type", "X-Api-Key"],
+        expose_headers=[
+            "x-ratchet-interaction",
+            "x-ratchet-receipt",
+            "x-ratchet-adapter",
+            "retry-after",
+        ],
     )

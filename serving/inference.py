@@ -18,8 +18,10 @@ from litestar.exceptions import InternalServerException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 
-from core.errors import EngineError, RequestTimeout
-from feedback.api_keys import authenticate, sent_authorization
+from core.errors import BodyTooLargeError, EngineError, RequestTimeout
+from core.settings import Settings
+from feedback.api_keys import Caller
+from feedback.origins import require_origin
 from serving.dialects.chat import CHAT, COMPLETIONS
 from serving.dialects.embeddings import EMBEDDINGS
 from serving.dialects.messages import MESSAGES
@@ -29,7 +31,7 @@ from serving.dispatch import Serving, begin, failed, left
 from serving.error_shapes import shaped_handlers
 from serving.exchange import Asked, Exchange, Outcome
 from serving.relay import Relay
-from serving.requests import parse
+from serving.requests import InferenceRequest, parse
 
 DIALECTS = (CHAT, COMPLETIONS, RESPONSES, MESSAGES, EMBEDDINGS)
 CLIENT_LEFT = 499  # nginx's number for it; nobody reads it
@@ -55,15 +57,60 @@ def _route(serving: Serving, dialect: Dialect) -> HTTPRouteHandler:
     @post(dialect.path, status_code=200)
     async def answer(request: AnyRequest) -> Response[Any]:
         settings = serving.ledger.settings
-        application = authenticate(sent_authorization(request.headers), settings)
+        caller = _caller(serving, request)
         try:
             raw = await _body(request, settings.gateway.request_timeout_s)
-            asked = serving.ledger.asked(application, dialect.path, parse(raw, dialect.request))
-            return await _respond(serving, request, dialect, asked)
+            _require_size(raw, caller, settings)
+            body = parse(raw, dialect.request)
+            return await _admitted(serving, request, dialect, caller, body)
         except ClientLeft:
             return Response(b"", status_code=CLIENT_LEFT)
 
     return answer
+
+
+def _caller(serving: Serving, request: AnyRequest) -> Caller:
+    """Return who asks.
+
+    Raises: AuthenticationError, PermissionDeniedError.
+    """
+    caller = serving.callers.authenticate(request.headers)
+    caller.require("infer")
+    require_origin(request.headers, caller.application, serving.ledger.settings)
+    return caller
+
+
+def _require_size(raw: bytes, caller: Caller, settings: Settings) -> None:
+    """Return if the application may send so much. Raises: BodyTooLargeError."""
+    own = settings.applications[caller.application].max_body_bytes
+    max_bytes = own or settings.gateway.max_body_bytes
+    if len(raw) > max_bytes:
+        raise BodyTooLargeError(
+            f"the body has {len(raw):,} bytes, {caller.application} may send {max_bytes:,}: "
+            "send a smaller one"
+        )
+
+
+async def _admitted(
+    serving: Serving,
+    request: AnyRequest,
+    dialect: Dialect,
+    caller: Caller,
+    body: InferenceRequest,
+) -> Response[Any]:
+    """Answer within the limits of the caller's key.
+
+    Raises: RateLimitError.
+    """
+    ticket = await serving.admission.admit(caller, body)
+    try:
+        asked = serving.ledger.asked(caller.application, dialect.path, body, settled=ticket.settle)
+        response = await _respond(serving, request, dialect, asked)
+    except BaseException:
+        ticket.release()  # nothing was logged, which would have done it
+        raise
+    response.headers.update(ticket.headers)
+    return response
 
 
 async def _body(request: AnyRequest, timeout_s: float) -> bytes:

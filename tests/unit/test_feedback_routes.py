@@ -20,6 +20,7 @@ from core.keys import Keys
 from core.settings import ApplicationSettings, GatewaySettings, LogSettings, Settings
 from feedback.events import FEEDBACK_TOPIC, FeedbackGiven, decode
 from feedback.http_errors import exception_handlers
+from feedback.key_ring import KeyRing
 from feedback.log.group_commit import GroupCommit
 from feedback.log.spool import Spool
 from feedback.receipts import Receipt, sign
@@ -73,7 +74,9 @@ async def running(settings: Settings, max_bytes: int = 1 << 24) -> AsyncIterator
     """Yield the routes over a new spool, and close everything."""
     spool = Spool(settings.log_path, max_bytes=max_bytes)
     commits = GroupCommit(spool, commit_every_ms=settings.log.commit_every_ms)
-    router = feedback_router(settings=settings, commits=commits, keys=KEYS)
+    router = feedback_router(
+        settings=settings, commits=commits, keys=KEYS, callers=KeyRing(settings)
+    )
     app = Litestar([router], exception_handlers=exception_handlers)
     async with AsyncTestClient(app) as client:
         yield Service(client, spool, settings)
