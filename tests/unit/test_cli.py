@@ -277,6 +277,47 @@ def test_a_run_that_broke_off_is_listed_with_its_error(
     assert [row["status"] for row in ratchet(monkeypatch, "runs", "--json").json] == ["failed"]
 
 
+def test_a_key_is_made_listed_rotated_and_revoked(
+    monkeypatch: pytest.MonkeyPatch, parts: Parts
+) -> None:
+    """The secret is told once, by the command that made it, and never listed."""
+    limit = ["--requests-per-minute", "60"]
+    made = ratchet(monkeypatch, "key", "create", "desk", "--scope", "infer", *limit, "--json").json
+    assert made["secret"].startswith(f"rk_{made['id']}_")
+    fresh = ratchet(monkeypatch, "key", "rotate", made["id"], "--grace", "1h", "--json").json
+    assert (fresh["scopes"], fresh["requests_per_minute"]) == (["infer"], 60)
+    assert "revoked" in ratchet(monkeypatch, "key", "revoke", fresh["id"]).out
+    listed = ratchet(monkeypatch, "key", "list")
+    assert made["secret"] not in listed.out
+    assert made["id"] in listed.out
+    states = {
+        row["id"]: row["revoked_at"] for row in ratchet(monkeypatch, "key", "list", "--json").json
+    }
+    assert states[made["id"]] is None
+    assert states[fresh["id"]] is not None
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (["create", "nobody", "--scope", "infer"], "'nobody'"),
+        (["create", "desk", "--scope", "root"], "'root'"),
+        (["create", "desk", "--scope", "infer", "--expires", "soon"], "'soon'"),
+        (["create", "desk", "--scope", "infer", "--concurrent", "0"], "limit of 0"),
+        (["rotate", "nothing"], "'nothing'"),
+        (["revoke", "nothing"], "'nothing'"),
+    ],
+)
+def test_a_wrong_wish_for_a_key_is_named(
+    monkeypatch: pytest.MonkeyPatch, parts: Parts, command: list[str], named: str
+) -> None:
+    """One line, and no key is made."""
+    done = ratchet(monkeypatch, "key", *command)
+    assert (done.code, done.out) == (1, "")
+    assert named in done.err
+    assert ratchet(monkeypatch, "key", "list", "--json").json == []
+
+
 def test_ingest_once_says_what_it_applied(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
     """An empty log is no error."""
     assert ratchet(monkeypatch, "ingest", "--once").out == "0 records applied\n"
