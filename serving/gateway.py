@@ -298,7 +298,7 @@ def _cors(settings: Settings) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=origins,
         allow_methods=["GET", "POST", "OPTIONS"],
-        allow_headers=["Authorization", "Content-Type", "X-Api-Key"],
+        allow_headers=["*"],  # official clients send several of their own
         expose_headers=[
             "x-ratchet-interaction",
             "x-ratchet-receipt",

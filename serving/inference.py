@@ -107,7 +107,7 @@ async def _admitted(
         asked = serving.ledger.asked(caller.application, dialect.path, body, settled=ticket.settle)
         response = await _respond(serving, request, dialect, asked)
     except BaseException:
-        ticket.release()  # nothing was logged, which would have done it
+        await ticket.settle(0)  # nothing was answered and logged, which would have settled it
         raise
     response.headers.update(ticket.headers)
     return response

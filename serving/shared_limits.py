@@ -19,7 +19,8 @@ from core.errors import SettingsError
 from feedback.store import Store
 from serving.limits import MemoryBudget, Quota, wait_until
 
-LEASES = 50  # a lease is 2 % of a minute's quota: 50 statements a minute and key at the most
+SHORTEST_WAIT_S = 0.001  # of a refusal: 0 would say that it was taken
+LEASES = 50  # a lease is 2 % of a minute's quota: 50 leases a minute and key at the most
 
 # One row, one statement: refill, then take if it is there. The database's clock is everyone's.
 _LEVEL = (
@@ -71,15 +72,18 @@ class SharedBudget:
         if self._spend(name, wanted):
             return 0.0
         async with self._asking[name]:  # one asks, the others find what it brought
-            if self._spend(name, wanted):
-                return 0.0
-            try:
-                got, wait_s = await asyncio.to_thread(self._lease, name, quota, wanted)
-            except SQLAlchemyError as error:
-                _log.error("shared_limits_failed", error=str(error))
-                return await self._alone.take(name, quota, amount)
-            self._held[name] = self._held.get(name, 0.0) + got
-            return 0.0 if self._spend(name, wanted) else wait_s
+            while not self._spend(name, wanted):
+                try:
+                    got, wait_s = await asyncio.to_thread(self._lease, name, quota, wanted)
+                except SQLAlchemyError as error:
+                    _log.error("shared_limits_failed", error=str(error))
+                    return await self._alone.take(name, quota, amount)
+                if got == 0.0:
+                    # the row may have refilled since it said no
+                    return max(wait_s, SHORTEST_WAIT_S)
+                # others may have spent meanwhile what this one counted on: then once more
+                self._held[name] = self._held.get(name, 0.0) + got
+            return 0.0
 
     async def give_back(self, name: str, quota: Quota, amount: float) -> None:
         """Put back what was taken and not used; a negative amount was used beyond it.

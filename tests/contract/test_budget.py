@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -100,6 +101,25 @@ async def test_gateways_that_share_stay_within_the_quota(postgresql_url: str, na
     for gateway, store in zip(gateways, stores, strict=True):
         await gateway.close()
         store.close()
+
+
+async def test_late_comers_do_not_get_what_others_spent_meanwhile(
+    budget: Budget, name: str
+) -> None:
+    """Takes of all sizes that come one after the other, while leases are under way, add up."""
+    quota, taken_in_all = Quota(3_000), 0
+
+    async def come(number: int) -> None:
+        nonlocal taken_in_all
+        await asyncio.sleep(number * 0.0007)
+        amount = 10 + number % 90
+        if await budget.take(name, quota, amount) == 0.0:
+            taken_in_all += amount
+
+    began_s = time.monotonic()
+    await asyncio.gather(*(come(number) for number in range(400)))
+    refilled = (time.monotonic() - began_s) * quota.per_second
+    assert taken_in_all <= quota.per_minute + refilled + 1
 
 
 async def test_a_lost_database_leaves_each_gateway_its_own_limit(name: str) -> None:

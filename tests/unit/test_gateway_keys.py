@@ -145,6 +145,15 @@ def test_a_refused_request_leaves_its_place(world: World) -> None:
     assert asked(world, secret).status_code == 200
 
 
+def test_a_request_that_was_not_answered_costs_no_tokens(world: World) -> None:
+    """The estimate of one for an unknown model is given back."""
+    _, secret = made(world, "infer", limits=KeyLimits(tokens_per_minute=1000))
+    long = BODY | {"max_tokens": 900}
+    for _ in range(3):
+        assert asked(world, secret, body=long | {"model": "nothing"}).status_code == 404
+    assert asked(world, secret, body=long).status_code == 200
+
+
 def test_an_application_may_have_a_smaller_body(world: World) -> None:
     """413 names the size."""
     long = BODY | {"messages": [{"role": "user", "content": "x" * 500}]}
@@ -157,9 +166,15 @@ def test_an_application_may_have_a_smaller_body(world: World) -> None:
 @pytest.mark.parametrize("origin", [ORIGIN, OWN_ORIGIN])
 def test_a_preflight_knows_no_application_and_allows_all_origins(world: World, origin: str) -> None:
     """It carries no key."""
-    headers = {"origin": origin, "access-control-request-method": "POST"}
+    headers = {
+        "origin": origin,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type,x-stainless-lang",
+    }
     answer = httpx.options(f"{world.url}{CHAT}", headers=headers)
+    assert answer.status_code < 300
     assert answer.headers["access-control-allow-origin"] == origin
+    assert "x-stainless-lang" in answer.headers["access-control-allow-headers"].lower()
 
 
 def test_pages_call_only_for_applications_that_allow_them(world: World) -> None:
