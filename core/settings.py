@@ -23,6 +23,7 @@ from core.errors import SettingsError
 
 DEFAULT_FILE = Path("ratchet.toml")
 FILE_VARIABLE = "RATCHET_SETTINGS"
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost"})  # the gateway listens on IPv4
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Alpha = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -77,11 +78,17 @@ class GatewaySettings(Section):
     receipt_ttl_s: float = 30 * 86_400.0  # people rate what they read last month
     allowed_origins: tuple[str, ...] = ()  # CORS, for feedback straight from a browser
     backlog: int = 2048
+    chat: bool | None = None  # the page at /chat; not set: only where `host` is this machine's own
 
     @property
     def url(self) -> str:
         """The gateway's base URL, without a trailing slash."""
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def shows_chat(self) -> bool:
+        """Whether `/chat` is served."""
+        return self.host in LOOPBACK_HOSTS if self.chat is None else self.chat
 
 
 class LogSettings(Section):

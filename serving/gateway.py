@@ -35,6 +35,8 @@ from feedback.log.group_commit import GroupCommit
 from feedback.log.protocol import EventLog
 from feedback.routes import feedback_router
 from feedback.store import Store
+from feedback.widget import widget_routes
+from serving.chat_page import chat_routes
 from serving.dispatch import Serving
 from serving.engine_client import EngineClient
 from serving.exchange import Ledger
@@ -82,6 +84,8 @@ def create_gateway(
         route_handlers=[
             inference_router(serving),
             feedback_router(settings=settings, commits=commits, keys=keys),
+            *widget_routes(),
+            *chat_routes(settings),
             *_reading_routes(serving),
         ],
         exception_handlers=exception_handlers,
