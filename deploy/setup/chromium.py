@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser")  # Debian's name, and the one that Ubuntu and Alpine use
+INSTALLED = Path("/usr/bin/chromium")  # where the package of that name puts it
 LOCK_WAIT_S = 300  # another apt-get, such as the nightly one, may be at work
 INSTALL_COMMANDS = (
     ("apt-get", "update"),

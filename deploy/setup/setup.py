@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import chromium
 import machine
-from chromium import INSTALL_COMMANDS, can_install, find_chromium
 from lock import ROOT, TORCH_CPU_INDEX, lock_file, read_pins
 from omitted import omitted
 from progress import Progress
@@ -127,8 +127,9 @@ def plan(engine: str, *, with_tests: bool) -> list[Step]:
 
 def _browser_step() -> Step:
     """Return the step that brings a browser; where it cannot, it is done once it has said so."""
-    browser = find_chromium() or (Path("/usr/bin/chromium") if can_install() else None)
-    return Step("browser", "browser", _hash("chromium"), _install_browser, made=browser)
+    installed = chromium.INSTALLED if chromium.can_install() else None
+    browser = chromium.find_chromium() or installed
+    return Step("browser", "browser", _hash("chromium"), install_browser, made=browser)
 
 
 def pending(steps: list[Step]) -> list[Step]:
@@ -235,16 +236,20 @@ def _prepare_model(progress: Progress) -> None:
     _run([PYTHON, "-m", "retrain.model", MODEL], progress)
 
 
-def _install_browser(progress: Progress) -> None:
-    if find_chromium() is not None:
+def install_browser(progress: Progress) -> None:
+    """Bring chromium to the path, or say how; without the right to install that is no error.
+
+    Raises: SetupError when apt-get fails.
+    """
+    if chromium.find_chromium() is not None:
         return
-    if not can_install():
-        commands = " && ".join(" ".join(command) for command in INSTALL_COMMANDS)
+    if not chromium.can_install():
+        commands = " && ".join(" ".join(command) for command in chromium.INSTALL_COMMANDS)
         progress.note(f"no chromium, tests in it are skipped. As root: {commands}", passing=False)
         return
-    for command in INSTALL_COMMANDS:
+    for command in chromium.INSTALL_COMMANDS:
         _run(list(command), progress)
-    if find_chromium() is None:
+    if chromium.find_chromium() is None:
         raise SetupError(f"apt-get brought no chromium to the path: its words are in {LOG}")
 
 

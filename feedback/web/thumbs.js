@@ -34,18 +34,18 @@ div { display: flex; flex-wrap: wrap; gap: .375rem; align-items: center }
 button, textarea { font: inherit; color: inherit; background: none; box-sizing: border-box;
   border: 1px solid var(--ratchet-border, color-mix(in srgb, currentColor 55%, transparent));
   border-radius: var(--ratchet-radius, .5rem); padding: .125rem .5rem }
-button { min-height: 2rem; display: inline-flex; align-items: center; cursor: pointer }
+button { min-height: 2rem; cursor: pointer }
 button:not(:hover, [aria-expanded=true], [part~=retry]) { border-color: transparent }
 :focus-visible { outline: 2px solid currentColor; outline-offset: 2px }
 [aria-pressed=true], [type=submit] {
   background: var(--ratchet-accent, var(--fill)); color: var(--ratchet-on-accent, var(--on-fill)) }
 [aria-pressed=true] svg { fill: currentColor }
-svg { width: 1.125rem; fill: none; stroke: currentColor; stroke-width: 1.75; stroke-linejoin: round }
+svg { width: 1.125rem; vertical-align: -.2em; fill: none; stroke: currentColor; stroke-width: 1.75; stroke-linejoin: round }
 [part~=down] svg { transform: rotate(180deg) }
 label { display: block; margin: .5rem 0 .25rem }
-textarea { width: 100%; resize: vertical; padding: .5rem }
+textarea { width: 100%; min-height: 6em; field-sizing: content; padding: .5rem }
 .failed::before { content: "⚠ " / "" }
-@media (pointer: coarse) { textarea { font-size: 1rem } button { min-height: 2.75rem } }
+@media (pointer: coarse) { textarea { font-size: 1rem } button { min-height: 2.75rem; min-width: 2.75rem } }
 `);
 
 const THUMB = "M8 11l4-7.5c1.4 0 2.4 1.1 2.4 2.5v4h4.4a1.9 1.9 0 0 1 1.8 2.4l-1.8 6.3"
@@ -108,7 +108,7 @@ class RatchetThumbs extends HTMLElement {
       status: make("span", { role: "status", part: "status" }),
       retry: button("retry", () => this.#retry()),
       label: make("label", { for: "field", part: "label" }),
-      field: make("textarea", { id: "field", part: "field", rows: 4, maxlength: 20_000 }), // submission.py
+      field: make("textarea", { id: "field", part: "field", maxlength: 20_000 }), // submission.py
       send: make("button", { type: "submit", part: "button send" }),
       cancel: button("cancel", () => this.#toggle(this.#editing)),
     };
@@ -178,7 +178,7 @@ class RatchetThumbs extends HTMLElement {
     const { kind, value } = this.#failed;
     if (kind === "thumbs") this.#vote = value;
     this.#send(kind, value);
-    this.#parts[kind === "thumbs" ? (value ? "up" : "down") : kind].focus(); // retry is gone
+    this.#parts[kind === "thumbs" ? (value ? "up" : "down") : kind].focus(); // retry left
   }
 
   #send(kind, value) {
@@ -209,7 +209,7 @@ class RatchetThumbs extends HTMLElement {
     this.#show();
   }
 
-  // Resolves to nothing, or to what went wrong: {key, message}.
+  // Resolves to null, or to what went wrong.
   async #post(submission) {
     const base = (this.getAttribute("base") ?? HERE).replace(/\/?$/, "/");
     try {

@@ -10,7 +10,12 @@ const $ = (id) => document.getElementById(id);
 let messages = []; // the conversation as the model is told it
 let stopping = null; // AbortController while an answer is on its way
 
-class Refusal extends Error {} // its message is in words for the person at the page
+class Refusal extends Error { // its message is in words for the person at the page
+  constructor(message, status = 0) {
+    super(message);
+    this.status = status;
+  }
+}
 
 // ---- the gateway -----------------------------------------------------------------------------
 
@@ -23,7 +28,7 @@ async function call(path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new Refusal("The service cannot be reached. Is it running, and are you online?");
   }
-  if (!response.ok) throw new Refusal(await inWords(response));
+  if (!response.ok) throw new Refusal(await inWords(response), response.status);
   return response;
 }
 
@@ -31,10 +36,12 @@ async function inWords(response) {
   const said = (await response.json().catch(() => null))?.error?.message ?? "";
   const after = Number(response.headers.get("retry-after"));
   switch (response.status) {
-    case 401: return "The API key is not valid here. Check it under Connection.";
+    case 401: return "This API key is not valid here. It may have been changed or revoked.";
     case 403: return `This API key may not do that. ${said}`;
     case 429: return `Too many requests for this API key. Try again ${after ? `in ${after} s` : "a little later"}.`;
     case 503: return `The service cannot answer at the moment. Try again soon. (${said})`;
+    case 500:
+    case 502: return `Something failed on the service's side. Try again. (${said})`;
     default: return said || `The service answered with status ${response.status}.`;
   }
 }
@@ -117,6 +124,7 @@ function fail(turn, answer, error, question) {
   if (!answer.text) turn.text.remove();
   if (!$("question").value) $("question").value = question; // to send again, or to change
   speak("");
+  if (error.status === 401) openAccess(true, error.message);
 }
 
 // ---- what is shown ---------------------------------------------------------------------------

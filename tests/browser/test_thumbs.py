@@ -95,9 +95,7 @@ def test_a_click_is_a_vote_on_that_answer(embedded: Embedded) -> None:
 
 
 @pytest.mark.parametrize("key", ["Enter", "Space"])
-def test_the_keyboard_alone_is_enough(
-    embedded: Embedded, key: Literal["Enter", "Space"]
-) -> None:
+def test_the_keyboard_alone_is_enough(embedded: Embedded, key: Literal["Enter", "Space"]) -> None:
     """Tab leads to the thumbs in the order they stand, and shows where it is."""
     embedded.page.keyboard.press("Tab")
     expect(embedded.button("Good answer")).to_be_focused()

@@ -11,12 +11,12 @@ from threading import Thread
 from typing import Any
 
 import httpx
+from sqlmodel import select
 
 from core.settings import Settings
 from feedback.events import FEEDBACK_TOPIC, FeedbackGiven, decode
 from feedback.ingest import Ingest
 from feedback.tables import Feedback
-from sqlmodel import select
 from tests.fakes.memory_log import MemoryLog
 from tests.unit.gateway_world import APPLICATION, World, open_world
 
