@@ -10,8 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.test_thumbs import violations
-from tests.browser.web_world import ANSWER, open_web_world, wait_for
+from tests.browser.web_world import ANSWER, open_web_world, violations, wait_for
 from tests.unit.gateway_world import API_KEY, LIVE, World
 
 HOSTILE = (
@@ -104,7 +103,7 @@ def test_markup_in_an_answer_stays_text(chat: Page, world: World) -> None:
 
 @pytest.mark.parametrize("way", ["button", "Escape"])
 def test_an_answer_can_be_stopped(chat: Page, world: World, way: str) -> None:
-    """The engine stops working; what was shown stays, is logged as disconnected, and can be rated."""
+    """The engine stops; what was shown stays, is logged as disconnected, and can be rated."""
     world.engine.word_pause_s = 0.3
     ask(chat)
     expect(answers(chat)).to_contain_text("The parcel")
@@ -249,7 +248,7 @@ def test_the_page_is_walked_by_tab_in_reading_order(chat: Page) -> None:
 def test_it_is_accessible_and_fits(
     page: Page, world: World, scheme: Literal["light", "dark"], width: int
 ) -> None:
-    """axe-core finds nothing, with the form, an answer and an error; nothing is wider than a phone."""
+    """axe-core finds nothing: form, answer, error; and nothing is wider than the window."""
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 740})
     page.goto(f"{world.url}/chat")

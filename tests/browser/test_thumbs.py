@@ -1,4 +1,4 @@
-"""<ratchet-thumbs> on a page of another origin under a strict policy: what people do, what is logged."""
+"""<ratchet-thumbs> on a page of another origin under a strict policy: what is done and logged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, Route, expect
 
 from core.clock import utc_now
@@ -22,6 +21,7 @@ from tests.browser.web_world import (
     given,
     open_web_world,
     other_site,
+    violations,
     wait_for,
 )
 from tests.unit.gateway_world import APPLICATION, KEYS, World
@@ -286,12 +286,6 @@ def test_a_screen_reader_meets_a_named_group(embedded: Embedded) -> None:
           - status
         """
     )
-
-
-def violations(page: Page) -> list[str]:
-    """Return what axe-core finds wrong."""
-    found = Axe().run(page).response["violations"]
-    return [f"{rule['id']}: {node['html']}" for rule in found for node in rule["nodes"]]
 
 
 def outline_px(element: Locator) -> float:

@@ -11,6 +11,8 @@ from threading import Thread
 from typing import Any
 
 import httpx
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
 from sqlmodel import select
 
 from core.settings import Settings
@@ -74,6 +76,12 @@ def effective(world: World) -> list[Feedback]:
     Ingest(world.log, world.store, batch=1000).drain()
     with world.store.session() as session:
         return [row for row in session.exec(select(Feedback)).all() if row.effective]
+
+
+def violations(page: Page) -> list[str]:
+    """Return what axe-core finds wrong with the page as it is now."""
+    found = Axe().run(page).response["violations"]
+    return [f"{rule['id']}: {node['html']}" for rule in found for node in rule["nodes"]]
 
 
 @contextmanager
