@@ -123,6 +123,19 @@ def test_an_answer_can_be_stopped(chat: Page, world: World, way: str) -> None:
     expect(chat.get_by_role("button", name="Send")).to_be_visible()
 
 
+def test_escape_in_a_comment_closes_only_the_comment(chat: Page, world: World) -> None:
+    """While the next answer streams, one may comment on the last one and think better of it."""
+    ask(chat)
+    expect(answers(chat)).to_contain_text("Answered by")
+    world.engine.word_pause_s = 0.3
+    ask(chat)
+    chat.get_by_role("button", name="Comment").click()
+    chat.keyboard.press("Escape")
+    expect(chat.get_by_label("Your comment")).to_be_hidden()
+    expect(answers(chat).last).to_contain_text("Answered by")
+    assert [event.status for event in world.events()] == ["ok", "ok"]
+
+
 def test_shift_enter_is_a_new_line(chat: Page, world: World) -> None:
     """A question may have several lines."""
     question(chat).press_sequentially("one")

@@ -127,6 +127,19 @@ def test_the_last_vote_counts(embedded: Embedded) -> None:
     expect(embedded.button("Good answer")).to_have_attribute("aria-pressed", "true")
 
 
+def test_a_vote_waits_for_the_one_before_it(embedded: Embedded) -> None:
+    """On a slow network, too, the last vote arrives last: the gateway's clock decides."""
+    held: list[Route] = []
+    embedded.page.route("**/v1/feedback", lambda route: held.append(route), times=1)
+    embedded.button("Good answer").click()
+    embedded.button("Bad answer").click()
+    embedded.page.wait_for_timeout(200)
+    assert given(embedded.world) == []
+    held[0].continue_()
+    expect(embedded.status).to_have_text("Thank you, noted.")
+    assert [vote.thumbs for vote in wait_for(embedded.world, 2)] == [True, False]
+
+
 def test_a_comment_is_sent_and_focus_returns(embedded: Embedded) -> None:
     """The keyboard's user stands where they stood before the form opened."""
     embedded.button("Comment").press("Enter")
