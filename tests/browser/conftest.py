@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from chromium import find_chromium
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 FLAGS = (
     "--headless",
@@ -20,6 +20,8 @@ FLAGS = (
     "--disable-sync",
 )
 PATIENCE_MS = 10_000  # for two cores that others use too; an idle machine needs 100
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,14 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.web_world import ANSWER, open_web_world, violations, wait_for
+from tests.browser.web_world import (
+    ANSWER,
+    LONG_ANSWER,
+    answer_slowly,
+    open_web_world,
+    violations,
+    wait_for,
+)
 from tests.unit.gateway_world import API_KEY, LIVE, World
 
 HOSTILE = (
@@ -56,12 +63,13 @@ def answers(page: Page) -> Locator:
 
 def test_an_answer_streams_in_and_says_who_gave_it(chat: Page, world: World) -> None:
     """The words come one by one; the model is the key's own application."""
-    world.engine.word_pause_s = 0.2
+    answer_slowly(world)
     ask(chat)
     expect(answers(chat)).to_contain_text("The parcel")
     assert world.engine.running == 1, "shown before it was finished"
+    world.engine.word_pause_s = 0
     expect(answers(chat)).to_contain_text(f"Answered by {LIVE}")
-    expect(answers(chat).locator(".text")).to_have_text(ANSWER)
+    expect(answers(chat).locator(".text")).to_have_text(LONG_ANSWER)
     event = world.wait_for_event()
     assert (event.status, event.requested_model, event.stream) == ("ok", "shop", True)
     assert event.subject is not None
@@ -104,7 +112,7 @@ def test_markup_in_an_answer_stays_text(chat: Page, world: World) -> None:
 @pytest.mark.parametrize("way", ["button", "Escape"])
 def test_an_answer_can_be_stopped(chat: Page, world: World, way: str) -> None:
     """The engine stops; what was shown stays, is logged as disconnected, and can be rated."""
-    world.engine.word_pause_s = 0.3
+    answer_slowly(world)
     ask(chat)
     expect(answers(chat)).to_contain_text("The parcel")
     if way == "button":
@@ -114,8 +122,8 @@ def test_an_answer_can_be_stopped(chat: Page, world: World, way: str) -> None:
     expect(answers(chat)).to_contain_text("Stopped.")
     event = world.wait_for_event()
     assert event.status == "disconnected"
-    assert ANSWER.startswith(event.answer)
-    assert event.answer
+    assert LONG_ANSWER.startswith(event.answer)
+    assert 0 < len(event.answer) < len(LONG_ANSWER)
     world.engine.wait_until(lambda: world.engine.aborted == 1)
     chat.get_by_role("button", name="Bad answer").click()
     (vote,) = wait_for(world, 1)
@@ -127,11 +135,12 @@ def test_escape_in_a_comment_closes_only_the_comment(chat: Page, world: World) -
     """While the next answer streams, one may comment on the last one and think better of it."""
     ask(chat)
     expect(answers(chat)).to_contain_text("Answered by")
-    world.engine.word_pause_s = 0.3
+    answer_slowly(world)
     ask(chat)
     chat.get_by_role("button", name="Comment").click()
     chat.keyboard.press("Escape")
     expect(chat.get_by_label("Your comment")).to_be_hidden()
+    world.engine.word_pause_s = 0
     expect(answers(chat).last).to_contain_text("Answered by")
     assert [event.status for event in world.events()] == ["ok", "ok"]
 

@@ -23,6 +23,8 @@ from tests.fakes.memory_log import MemoryLog
 from tests.unit.gateway_world import APPLICATION, World, open_world
 
 ANSWER = "The parcel is in Bern."
+LONG_ANSWER = " ".join([ANSWER] * 50)  # 250 words: the fake engine's limit is 256
+PAUSE_S = 0.1  # between its words: 25 s in all, so that a test is never too late for it
 
 
 @contextmanager
@@ -32,7 +34,9 @@ def open_web_world(
     """Give a world whose gateway answers pages of `origin`, with more of its settings changed."""
 
     def prepare(world: World) -> None:
-        changes = {**gateway, **({"allowed_origins": (origin,)} if origin else {})}
+        changes: dict[str, Any] = {"request_timeout_s": 60.0, **gateway}
+        if origin is not None:
+            changes["allowed_origins"] = (origin,)
         world.settings = with_gateway(world.settings, **changes)
         world.engine.reply = lambda model, prompt: ANSWER
 
@@ -44,6 +48,12 @@ def with_gateway(settings: Settings, **changes: Any) -> Settings:
     """Return the settings with some of the gateway's changed."""
     gateway = settings.gateway.model_copy(update=changes)
     return settings.model_copy(update={"gateway": gateway})
+
+
+def answer_slowly(world: World) -> None:
+    """Let the engine take its time from now on; `world.engine.word_pause_s = 0` ends that."""
+    world.engine.reply = lambda model, prompt: LONG_ANSWER
+    world.engine.word_pause_s = PAUSE_S
 
 
 def answered(world: World) -> dict[str, str]:
