@@ -23,6 +23,7 @@ from core.errors import SettingsError
 
 DEFAULT_FILE = Path("ratchet.toml")
 FILE_VARIABLE = "RATCHET_SETTINGS"
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost"})  # the gateway listens on IPv4
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Alpha = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -84,11 +85,17 @@ class GatewaySettings(Section):
     backlog: int = 2048
     metrics: Literal["private", "everyone", "off"] = "private"  # who may GET /metrics: no key asked
     shared_limits: bool = False  # several gateways draw from one budget in PostgreSQL
+    chat: bool | None = None  # the page at /chat; not set: only where `host` is this machine's own
 
     @property
     def url(self) -> str:
         """The gateway's base URL, without a trailing slash."""
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def shows_chat(self) -> bool:
+        """Whether `/chat` is served."""
+        return self.host in LOOPBACK_HOSTS if self.chat is None else self.chat
 
 
 class PriceSettings(Section):

@@ -37,7 +37,9 @@ from feedback.log.protocol import EventLog
 from feedback.origins import all_origins, require_origin
 from feedback.routes import feedback_router
 from feedback.store import Store
+from feedback.widget import widget_routes
 from serving.admission import Admission
+from serving.chat_page import chat_routes
 from serving.dispatch import Serving
 from serving.engine_client import EngineClient
 from serving.error_shapes import shaped_handlers
@@ -108,6 +110,8 @@ def create_gateway(
                 callers=serving.callers,
                 notice=metrics and metrics.count_feedback,
             ),
+            *widget_routes(),
+            *chat_routes(settings),
             _models_route(serving),
             *_watching_routes(serving, commits, metrics),
             openapi_route(),

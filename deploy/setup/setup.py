@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import chromium
 import machine
 from lock import ROOT, TORCH_CPU_INDEX, lock_file, read_pins
 from omitted import omitted
@@ -120,7 +121,15 @@ def plan(engine: str, *, with_tests: bool) -> list[Step]:
     if with_tests:
         steps.append(Step("tests", "test packages", tests, lambda p: _install(test_pins, p)))
         steps.append(Step("tested", "completeness", tests, lambda p: _check_complete(engine)))
+        steps.append(_browser_step())
     return steps
+
+
+def _browser_step() -> Step:
+    """Return the step that brings a browser; where it cannot, it is done once it has said so."""
+    installed = chromium.INSTALLED if chromium.can_install() else None
+    browser = chromium.find_chromium() or installed
+    return Step("browser", "browser", _hash("chromium"), install_browser, made=browser)
 
 
 def pending(steps: list[Step]) -> list[Step]:
@@ -227,6 +236,23 @@ def _prepare_model(progress: Progress) -> None:
     _run([PYTHON, "-m", "retrain.model", MODEL], progress)
 
 
+def install_browser(progress: Progress) -> None:
+    """Bring chromium to the path, or say how; without the right to install that is no error.
+
+    Raises: SetupError when apt-get fails.
+    """
+    if chromium.find_chromium() is not None:
+        return
+    if not chromium.can_install():
+        commands = " && ".join(" ".join(command) for command in chromium.INSTALL_COMMANDS)
+        progress.note(f"no chromium, tests in it are skipped. As root: {commands}", passing=False)
+        return
+    for command in chromium.INSTALL_COMMANDS:
+        _run(list(command), progress)
+    if chromium.find_chromium() is None:
+        raise SetupError(f"apt-get brought no chromium to the path: its words are in {LOG}")
+
+
 def _run(command: Command, progress: Progress) -> None:
     run_in_log(command, lambda line: progress.note(line.strip()))
 
@@ -245,7 +271,7 @@ def run_in_log(command: Command, on_line: Callable[[str], None]) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "DEBIAN_FRONTEND": "noninteractive"},
         )
         with process:
             for line in process.stdout or ():

@@ -1,8 +1,10 @@
 """Set-up does only what is not done yet, and says what a machine lacks."""
 
 import json
+import os
 from pathlib import Path
 
+import chromium
 import machine
 import pytest
 import setup
@@ -21,7 +23,18 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "MODEL": tmp_path / "model",
     }.items():
         monkeypatch.setattr(setup, name, path)
+    monkeypatch.setattr(chromium, "INSTALLED", tmp_path / "bin" / "chromium")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    write_program(tmp_path, "chromium")
     return tmp_path
+
+
+def write_program(checkout: Path, name: str, script: str = "") -> None:
+    """Put a program on the path, which has no others."""
+    folder = checkout / "bin"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
 
 
 def finish(checkout: Path, engine: str, *, with_tests: bool) -> None:
@@ -53,7 +66,11 @@ def test_a_finished_checkout_needs_nothing(checkout: Path) -> None:
 def test_test_packages_come_on_top(checkout: Path) -> None:
     """`make test` after `make demo` adds only what tests need."""
     finish(checkout, "cpu", with_tests=False)
-    assert names(setup.pending(setup.plan("cpu", with_tests=True))) == ["tests", "tested"]
+    assert names(setup.pending(setup.plan("cpu", with_tests=True))) == [
+        "tests",
+        "tested",
+        "browser",
+    ]
 
 
 def test_another_engine_means_a_new_environment(checkout: Path) -> None:
@@ -76,9 +93,56 @@ def test_a_deleted_environment_is_made_again(checkout: Path) -> None:
     assert names(setup.pending(setup.plan("cpu", with_tests=False)))[0] == "environment"
 
 
+def test_a_browser_that_went_away_is_installed_again(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where packages can be installed the browser is part of the set-up, found again or not."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    finish(checkout, "cpu", with_tests=True)
+    (checkout / "bin" / "chromium").unlink()
+    told = checkout / "told"
+    write_program(
+        checkout,
+        "apt-get",
+        f'echo "$DEBIAN_FRONTEND $*" >> {told}\n'
+        f"[ $1 = update ] || /bin/cp {checkout}/bin/apt-get {checkout}/bin/chromium",
+    )
+    todo = setup.pending(setup.plan("cpu", with_tests=True))
+    assert names(todo) == ["browser"]
+    setup.install_browser(setup.Progress(1))
+    update, install = told.read_text().splitlines()
+    assert update == "noninteractive update"
+    assert install.startswith("noninteractive install -y --no-install-recommends")
+    assert install.endswith("chromium")
+    assert chromium.find_chromium() == checkout / "bin" / "chromium"
+
+
+def test_a_browser_that_cannot_be_installed_is_only_told(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the right to install, set-up goes on and says the commands, once."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (checkout / "bin" / "chromium").unlink()
+    finish(checkout, "cpu", with_tests=True)
+    assert setup.pending(setup.plan("cpu", with_tests=True)) == []
+    setup.install_browser(setup.Progress(1))
+    assert "As root: apt-get update && apt-get install -y" in capsys.readouterr().out
+
+
+def test_a_browser_that_apt_cannot_bring_stops_the_set_up(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message carries apt's own words."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (checkout / "bin" / "chromium").unlink()
+    write_program(checkout, "apt-get", "echo no such host; exit 100")
+    with pytest.raises(setup.SetupError, match="no such host"):
+        setup.install_browser(setup.Progress(1))
+
+
 def test_a_failed_command_is_reported_with_its_last_words(checkout: Path) -> None:
     """Whoever reads the error need not look for the log first."""
-    command: list[str | Path] = ["bash", "-c", "echo all is lost; exit 3"]
+    command: list[str | Path] = ["/bin/sh", "-c", "echo all is lost; exit 3"]
     with pytest.raises(setup.SetupError, match=r"all is lost(.|\n)*ratchet-setup.log"):
         setup.run_in_log(command, lambda line: None)
 
