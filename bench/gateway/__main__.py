@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -37,6 +39,7 @@ PARTS = {
 def main() -> int:
     """Run the benchmark; the exit status is 0 whether or not goals are met."""
     asked = _arguments()
+    signal.signal(signal.SIGTERM, _leave)  # so that what was started is stopped
     console, began_s = Console(), time.monotonic()
 
     def say(text: str) -> None:
@@ -51,6 +54,10 @@ def main() -> int:
     report.print_result(console, result)
     console.print(f"written: {asked.results}/gateway.json and gateway.svg", highlight=False)
     return 0
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _arguments() -> argparse.Namespace:

@@ -7,6 +7,7 @@ are started nor how results are shown.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -29,6 +30,7 @@ from bench.gateway.targets import KEY, MODEL
 
 DIRECT = "direct"
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+FIRST_REQUESTS = 400  # for a first idea of a rate
 RECOVERY_S = 1.0  # after a rate that was too high
 STREAM_EVENTS = 65
 
@@ -41,9 +43,8 @@ class Extent:
     """How long to measure. The defaults are those of the goals."""
 
     latency_rounds: int = 4
-    latency_s: float = 4.0
-    first_rate_per_s: float = 50.0
-    window_s: float = 2.0
+    latency_s: float = 3.0
+    window_s: float = 1.5
     precision: float = 1.1  # the highest rate is known within 10 %
     stream_rounds: int = 2
     streams: int = 256
@@ -56,7 +57,6 @@ class Extent:
 QUICK = Extent(
     latency_rounds=1,
     latency_s=2.0,
-    first_rate_per_s=100.0,
     window_s=1.0,
     precision=1.5,
     stream_rounds=1,
@@ -143,41 +143,63 @@ def measure_latency(subjects: Sequence[Subject], extent: Extent, say: Say) -> No
                 rate_per_s=GOAL_RATE_PER_S,
                 duration_s=extent.latency_s,
                 seed=number,
+                grace_s=1.0,
             )
             with subject.turn():
-                rounds[subject.name].append(_percentiles(*subject.load(plan)))
+                values = _percentiles(*subject.load(plan))
+                rounds[subject.name].append(values)
+                if values["failed"]:
+                    time.sleep(RECOVERY_S)
     for subject in subjects:
         own, direct = rounds[subject.name], rounds.get(DIRECT, [])
         subject.numbers["latency"] = _medians(own, direct) | {"rounds": own}
 
 
 def _percentiles(report: Report, cpu_s: float) -> Numbers:
+    """Return a round's numbers; what was never answered took for ever, which is None."""
+    lost = report.failed + report.unfinished
+    latencies_s = report.latencies_s + [math.inf] * lost
     values = {
-        f"{name}_ms": 1000 * percentile(report.latencies_s, share)
+        f"{name}_ms": _finite(1000 * percentile(latencies_s, share))
         for name, share in PERCENTILES.items()
     }
     return values | {
         "late_p99_ms": 1000 * percentile(report.late_s, 0.99),
         "cpu_ms_per_request": 1000 * cpu_s,
         "requests": report.sent,
-        "failed": report.failed + report.unfinished,
+        "failed": lost,
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _medians(rounds: Sequence[Numbers], direct: Sequence[Numbers]) -> Numbers:
     found = {
-        name: statistics.median(values[name] for values in rounds)
+        name: _median([values[name] for values in rounds])
         for name in ("p50_ms", "p95_ms", "p99_ms", "cpu_ms_per_request")
     }
     added = {
-        f"added_{name}_ms": statistics.median(
-            values[f"{name}_ms"] - base[f"{name}_ms"]
-            for values, base in zip(rounds, direct, strict=True)
+        f"added_{name}_ms": _median(
+            [
+                _difference(values[f"{name}_ms"], base[f"{name}_ms"])
+                for values, base in zip(rounds, direct, strict=True)
+            ]
         )
         for name in (PERCENTILES if direct else ())
     }
     totals = {name: sum(values[name] for values in rounds) for name in ("requests", "failed")}
     return found | added | totals
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    """Return the median where None is more than everything."""
+    return _finite(statistics.median(math.inf if value is None else value for value in values))
+
+
+def _difference(value: float | None, base: float | None) -> float | None:
+    return None if value is None or base is None else value - base
 
 
 def measure_sustained(subjects: Sequence[Subject], extent: Extent, say: Say) -> None:
@@ -193,7 +215,7 @@ def measure_sustained(subjects: Sequence[Subject], extent: Extent, say: Say) -> 
             return any(_keeps_up(subject, rate_per_s, extent, into) for _ in range(2))
 
         with subject.turn():
-            rate_per_s = highest_rate(holds, extent.first_rate_per_s, extent.precision)
+            rate_per_s = highest_rate(holds, _first_rate(subject), extent.precision)
         kept = [trial for trial in trials if trial["rate_per_s"] == rate_per_s]
         lost = [trial for trial in trials if trial["rate_per_s"] > rate_per_s]
         subject.numbers["sustained"] = {
@@ -203,6 +225,13 @@ def measure_sustained(subjects: Sequence[Subject], extent: Extent, say: Say) -> 
             "trials": trials,
         }
         say(f"  {rate_per_s:,.0f} requests/s; beyond: {subject.numbers['sustained']['limit']}")
+
+
+def _first_rate(subject: Subject) -> float:
+    """Return a rate that surely holds: a quarter of what closed load gets."""
+    plan = replace(subject.plan(), requests=FIRST_REQUESTS, connections=64, grace_s=10.0)
+    report, _ = subject.load(plan)
+    return report.sent / report.elapsed_s / 4
 
 
 def _keeps_up(subject: Subject, rate_per_s: float, extent: Extent, trials: list[Numbers]) -> bool:
