@@ -23,7 +23,7 @@ from rich.console import Console
 from bench.gateway import measure, report
 from bench.gateway.figures import goals
 from bench.gateway.measure import DIRECT, QUICK, Extent, Subject
-from bench.gateway.process import Server, StartError, free_port, start, wait_until_up
+from bench.gateway.process import Busyness, Server, StartError, free_port, start, wait_until_up
 from bench.gateway.targets import TARGETS, Place, started
 from bench.gateway.upstream import Timing
 
@@ -48,8 +48,11 @@ def main() -> int:
     extent = QUICK if asked.quick else Extent()
     if asked.memory_requests:
         extent = replace(extent, memory_requests=asked.memory_requests)
+    before = Busyness.now()
     result = run(asked.targets, asked.parts, extent, say)
+    after = Busyness.now()  # all servers have ended, so they are in it
     result["took_s"] = time.monotonic() - began_s
+    result["machine"]["others_busy_cores"] = after.others_cores(before)
     report.write(result, asked.results)
     report.print_result(console, result)
     console.print(f"written: {asked.results}/gateway.json and gateway.svg", highlight=False)

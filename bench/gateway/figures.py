@@ -21,6 +21,7 @@ GOAL_TO_DIRECT_STREAMS = 0.6
 # "Flat": over the whole run less growth than this share of what was resident. A leak of one
 # logged event (1.5 KB) for each request would be 150 MB over 100,000, twice the whole process.
 GOAL_GROWTH = 0.05
+MIN_RATE_PER_S = 2.0  # below it a window of a second or two holds hardly any request
 WARM_SHARE = 0.2  # of a memory run: caches fill, pools grow
 
 
@@ -71,6 +72,7 @@ class Bounds:
     p99_s: float = 0.1
     # A share of a second's requests may be open at the end: what p99_s lets be open at once.
     backlog_s: float = 0.1
+    backlog: int = 4  # where that is less than a few: chance alone keeps some open
     late_p99_s: float = 0.02  # beyond it the generator, not the target, is at its end
 
 
@@ -84,21 +86,27 @@ def fault(window: Window, bounds: Bounds) -> str | None:
         return f"{window.unfinished} of {window.sent} requests were never answered"
     if window.p99_s > bounds.p99_s:
         return f"p99 was {window.p99_s * 1000:.0f} ms"
-    if window.backlog > window.rate_per_s * bounds.backlog_s:
+    if window.backlog > max(bounds.backlog, window.rate_per_s * bounds.backlog_s):
         return f"{window.backlog} requests were still open at the end"
     return None
 
 
 def highest_rate(holds: Callable[[float], bool], first: float, precision: float) -> float:
-    """Return the largest rate that `holds`, within the factor `precision`; 0.0 if none does.
+    """Return the largest rate that `holds`, within the factor `precision`.
 
-    Doubles from `first` until one does not hold, then halves the interval on a logarithmic scale.
+    Halves `first` until one holds (0.0 if none above `MIN_RATE_PER_S` does) or doubles it until
+    one does not, then halves the interval on a logarithmic scale.
     """
-    if not holds(first):
-        return 0.0
     low, high = first, 2.0 * first
-    while holds(high):
-        low, high = high, 2.0 * high
+    if holds(first):
+        while holds(high):
+            low, high = high, 2.0 * high
+    else:
+        low, high = first / 2.0, first
+        while not holds(low):
+            low, high = low / 2.0, low
+            if low < MIN_RATE_PER_S:
+                return 0.0
     while high / low > precision:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if holds(middle) else (low, middle)

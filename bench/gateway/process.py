@@ -125,6 +125,31 @@ def wait_until_up(server: Server, path: str, *, log: Path, timeout_s: float) -> 
         raise StartError(f"{server.name} {how}: {told}")
 
 
+@dataclass(frozen=True)
+class Busyness:
+    """CPU seconds of the whole machine, and of this process with its ended children, so far."""
+
+    at_s: float
+    machine_s: float
+    own_s: float
+
+    @classmethod
+    def now(cls) -> Busyness:
+        """Return what was spent until now."""
+        spent, own = psutil.cpu_times(), os.times()
+        busy_s = spent.user + spent.nice + spent.system + spent.softirq + spent.irq
+        return cls(
+            time.monotonic(),
+            busy_s,
+            own.user + own.system + own.children_user + own.children_system,
+        )
+
+    def others_cores(self, earlier: Busyness) -> float:
+        """Return how many cores everybody else kept busy since `earlier`, on average."""
+        spent_s = self.machine_s - earlier.machine_s - (self.own_s - earlier.own_s)
+        return max(0.0, spent_s) / (self.at_s - earlier.at_s)
+
+
 def free_port() -> int:
     """Return a port of the loopback that nobody has now."""
     with socket.socket() as probe:

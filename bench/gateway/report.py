@@ -27,6 +27,8 @@ COLOURS = {
     "vllm-router": "#d9a441",
 }
 
+NOISY_CORES = 0.2  # of other work: beyond it a p99 tells of the neighbours
+
 Numbers = Mapping[str, Any]
 
 
@@ -62,31 +64,40 @@ def print_result(console: Console, result: Numbers) -> None:
     for name, reason in result["missing"].items():
         console.print(f"[bold red]{name} was not measured:[/] {reason}", highlight=False)
     console.print(_goals_table(result))
+    busy = result["machine"]["others_busy_cores"]
+    if busy > NOISY_CORES:
+        console.print(
+            f"[bold red]Not a quiet machine:[/] others kept {busy:.1f} of "
+            f"{result['machine']['cores']} cores busy. Ratios in this run are what is left of it.",
+            highlight=False,
+        )
+
+
+MEASURES = {
+    "added p50, ms": ("latency", "added_p50_ms", ".2f"),
+    "added p95, ms": ("latency", "added_p95_ms", ".2f"),
+    "added p99, ms": ("latency", "added_p99_ms", ".2f"),
+    "CPU a request at 200/s, ms": ("latency", "cpu_ms_per_request", ".3f"),
+    "highest rate, requests/s": ("sustained", "rate_per_s", ",.0f"),
+    "CPU a request there, ms": ("sustained", "cpu_ms_per_request", ".3f"),
+    "streams/s, paced": ("streams", "per_s", ".0f"),
+    "streams/s, unpaced": ("streams_unpaced", "per_s", ",.0f"),
+    "resident memory, MB": ("memory", "end_mb", ".0f"),
+    "its growth": ("memory", "growth", ".1%"),
+}
 
 
 def _targets_table(result: Numbers) -> Table:
+    targets = result["targets"]
     table = Table(title="Gateway benchmark", title_justify="left")
-    table.add_column("target", no_wrap=True)
-    for name in (
-        *("added p50 ms", "added p95 ms", "added p99 ms", "highest rate /s", "CPU ms/request"),
-        *("streams /s", "unpaced /s", "memory MB", "growth"),
-    ):
-        table.add_column(name, justify="right")
-    for name, numbers in result["targets"].items():
-        table.add_row(name, *_cells(numbers))
+    table.add_column("")
+    for name in targets:
+        table.add_column(name.replace("-", "\n"), justify="right")
+    for title, (part, name, form) in MEASURES.items():
+        cells = [_shown(numbers, part, name, form) for numbers in targets.values()]
+        if any(cell != "-" for cell in cells):
+            table.add_row(title, *cells)
     return table
-
-
-def _cells(numbers: Numbers) -> list[str]:
-    return [
-        *(_shown(numbers, "latency", f"added_p{share}_ms", ".2f") for share in (50, 95, 99)),
-        _shown(numbers, "sustained", "rate_per_s", ",.0f"),
-        _shown(numbers, "sustained", "cpu_ms_per_request", ".3f"),
-        _shown(numbers, "streams", "per_s", ".0f"),
-        _shown(numbers, "streams_unpaced", "per_s", ".0f"),
-        _shown(numbers, "memory", "end_mb", ".0f"),
-        _shown(numbers, "memory", "growth", ".1%"),
-    ]
 
 
 def _shown(numbers: Numbers, part: str, name: str, form: str) -> str:

@@ -162,7 +162,11 @@ def _litellm(place: Place, port: int) -> Launch:
         (program, *arguments, "--num_workers", "1"),
         "/health/liveliness",
         # its own advice for production: warnings only; prices from the package, not the network
-        {"LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "1"},
+        {
+            "LITELLM_LOG": "ERROR",
+            "LITELLM_MODE": "PRODUCTION",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        },
     )
 
 
@@ -172,6 +176,7 @@ def _vllm_router(place: Place, port: int) -> Launch:
         *("--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(free_port())),
         *("--worker-urls", f"http://127.0.0.1:{place.upstream_port}"),
         *("--policy", "round_robin", "--log-level", "warning"),
+        *("--worker-startup-check-interval", "1"),  # its 30 s only make the start slow
     )
     return Launch((program, *arguments), "/health")
 

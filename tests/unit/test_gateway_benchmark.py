@@ -83,8 +83,14 @@ def test_highest_rate_is_found_within_its_precision() -> None:
     assert 730 / 1.1 <= found <= 730
 
 
-def test_highest_rate_is_zero_when_the_first_one_fails() -> None:
-    """A target that cannot keep up the first rate has none."""
+def test_highest_rate_may_be_below_the_first_one() -> None:
+    """A target slower than was thought is measured all the same."""
+    found = highest_rate(lambda rate: rate <= 7, first=50, precision=1.1)
+    assert 7 / 1.1 <= found <= 7
+
+
+def test_highest_rate_is_zero_when_none_holds() -> None:
+    """A target that keeps up nothing has no rate."""
     assert highest_rate(lambda rate: False, first=50, precision=1.1) == 0.0
 
 
