@@ -6,9 +6,10 @@ The dictionary that `__main__` put together comes in. Knows nothing of how it wa
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -137,10 +138,10 @@ def _draw_latency(axes: Axes, targets: Mapping[str, Numbers]) -> None:
     shown = [name for name in targets if name != "direct" and "latency" in targets[name]]
     width = 0.8 / max(1, len(shown))
     for number, name in enumerate(shown):
-        values = [targets[name]["latency"].get(f"added_{share}_ms") or 0.0 for share in names]
+        values = [_or_nan(targets[name]["latency"].get(f"added_{share}_ms")) for share in names]
         at = [place + (number - (len(shown) - 1) / 2) * width for place in range(len(names))]
         bars = axes.bar(at, values, width, color=COLOURS[name], label=name)
-        axes.bar_label(bars, fmt="{:.1f}", fontsize=7)
+        axes.bar_label(bars, _labels(values, "{:.1f}"), fontsize=7)
     axes.set_yscale("symlog", linthresh=1.0)
     axes.set_xticks(range(len(names)), names)
     axes.set_title("Added latency at 200 requests/s, ms")
@@ -153,11 +154,20 @@ def _bars(
     read: Callable[[Numbers], float | None],
     form: str,
 ) -> None:
-    values = {name: read(own) or 0.0 for name, own in targets.items() if "sustained" in own}
+    values = {name: _or_nan(read(own)) for name, own in targets.items() if "sustained" in own}
     bars = axes.barh(list(values), list(values.values()), color=[COLOURS[name] for name in values])
-    axes.bar_label(bars, fmt=form, padding=3, fontsize=8)
+    axes.bar_label(bars, _labels(values.values(), form), padding=3, fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.15)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _labels(values: Iterable[float], form: str) -> list[str]:
+    """Return what stands at each bar; one that could not be measured is not called 0."""
+    return ["none" if math.isnan(value) else form.format(value) for value in values]
 
 
 def _draw_memory(axes: Axes, targets: Mapping[str, Numbers]) -> None:

@@ -125,6 +125,12 @@ def test_goals_are_computed_from_the_ratios_of_one_run() -> None:
     assert "100,000 requests" in found[-1].name
 
 
+def test_a_short_run_does_not_show_that_memory_is_flat() -> None:
+    """The goal speaks of 100,000 requests; after fewer it is open."""
+    ours = _target(memory={"growth": 0.0, "requests": 3_000})
+    assert not goals({"targets": {"ratchet-durable": ours}})[-1].met
+
+
 def test_a_goal_that_was_not_measured_is_not_met() -> None:
     """Without LiteLLM there is no ratio to it, and nothing is claimed."""
     found = goals({"targets": {"ratchet-durable": _target(sustained={"rate_per_s": 1200.0})}})
