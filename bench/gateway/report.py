@@ -145,7 +145,8 @@ def _draw_latency(axes: Axes, targets: Mapping[str, Numbers]) -> None:
     axes.set_yscale("symlog", linthresh=1.0)
     axes.set_xticks(range(len(names)), names)
     axes.set_title("Added latency at 200 requests/s, ms")
-    axes.legend(frameon=False, fontsize=8)
+    if shown:
+        axes.legend(frameon=False, fontsize=8)
 
 
 def _bars(
