@@ -56,6 +56,7 @@ class InteractionFinished(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
     latency_s: float
     ttft_s: float | None = None  # time to first token
     started_at: datetime
+    shadow_of: str | None = None  # set: nobody saw this answer; the interaction it copies
 
 
 class FeedbackGiven(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

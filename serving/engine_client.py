@@ -8,7 +8,7 @@ loop; use it in an `async with` block.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -36,6 +36,10 @@ class NotConnected(EngineUnavailable):
     """No connection: the engine never saw the request and no adapter was used."""
 
 
+class EngineBusy(EngineUnavailable):
+    """The engine answered 503: it has not taken the request, and another one may."""
+
+
 class _ErrorBody(msgspec.Struct):
     message: str = ""
 
@@ -56,8 +60,11 @@ class _ModelList(msgspec.Struct):
 class EngineAnswer:
     """An answer that has begun with status 200. Closing it early aborts it in the engine."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, on_close: Callable[[], None] | None = None
+    ) -> None:
         self._response = response
+        self._on_close = on_close
 
     async def read(self) -> bytes:
         """Return the whole body.
@@ -77,8 +84,11 @@ class EngineAnswer:
                 yield chunk
 
     def close(self) -> None:
-        """Give the connection back, or cut it if the answer is not finished."""
+        """Give the connection back, or cut it if the answer is not finished; again is no error."""
         self._response.close()
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
 
 
 class EngineClient:
@@ -106,12 +116,17 @@ class EngineClient:
             await self._session.close()
             self._session = None
 
-    async def open(self, path: str, body: bytes) -> EngineAnswer:
+    async def open(
+        self, path: str, body: bytes, *, on_close: Callable[[], None] | None = None
+    ) -> EngineAnswer:
         """Return the engine's answer to POST `path` as soon as its head is there; close it.
 
-        Raises: NotConnected, EngineUnavailable, ModelMissing, EngineError, RequestError.
+        `on_close` is called once, when the answer is closed.
+
+        Raises: NotConnected, EngineBusy, EngineUnavailable, ModelMissing, EngineError,
+            RequestError.
         """
-        return EngineAnswer(await self._post(path, body, self._answer_timeout_s))
+        return EngineAnswer(await self._post(path, body, self._answer_timeout_s), on_close)
 
     async def is_healthy(self) -> bool:
         """Return whether the engine answers and says that it works."""
@@ -227,5 +242,5 @@ def _refusal(status: int, body: bytes) -> EngineError | RequestError:
     if status in {400, 413, 422}:
         return RequestError(message)
     if status == 503:
-        return EngineUnavailable(message)
+        return EngineBusy(message)
     return EngineError(f"the engine answered {status}: {message}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -34,7 +35,7 @@ from feedback.receipts import Receipt, sign
 from feedback.redaction import redact_mode
 from serving.hardware import BASE_MODEL_NAME
 from serving.requests import InferenceRequest, logged_parameters, user_of
-from serving.routing import Assignment
+from serving.routing import Arm, Assignment
 
 REDACTED_AT_ONCE_CHARS = 20_000  # some 7 ms: redaction takes 3 million characters a second
 
@@ -52,6 +53,8 @@ class Asked:
     request: InferenceRequest
     started_at: datetime
     started_s: float
+    forced_arm: Arm | None = None  # an operator's wish; such a request is no exposure
+    shadow_of: str | None = None  # nobody waits for this answer: it is paired with that one
 
     @property
     def chars(self) -> int:
@@ -93,12 +96,15 @@ class Exchange:
         return self.assignment.adapter or BASE_MODEL_NAME
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that every answer carries."""
-        return {
+        """Return the headers that every answer carries; the last only when another one answers."""
+        headers = {
             "x-ratchet-interaction": self.asked.interaction_id,
             "x-ratchet-receipt": self.receipt,
             "x-ratchet-adapter": self.served_by,
         }
+        if self.assignment.fell_back:
+            headers["x-ratchet-fallback"] = self.assignment.fell_back
+        return headers
 
     def stamp(self) -> dict[str, Any]:
         """Return what the body carries under `ratchet`; `arm` only on an exposure."""
@@ -107,6 +113,8 @@ class Exchange:
             "receipt": self.receipt,
             "adapter": self.served_by,
         }
+        if self.assignment.fell_back:
+            stamp["fallback"] = self.assignment.fell_back
         return stamp | ({"arm": self.assignment.arm} if self.assignment.rollout_id else {})
 
     def elapsed_s(self) -> float:
@@ -114,16 +122,30 @@ class Exchange:
         return time.monotonic() - self.asked.started_s
 
 
+Listener = Callable[[Exchange, Outcome], None]
+
+
 @dataclass
 class Ledger:
-    """Begins exchanges, and writes their events; counts what it could not write."""
+    """Begins exchanges, and writes their events; counts what it could not write.
+
+    `listeners` are told of each exchange that was written, and must not wait for anything.
+    """
 
     settings: Settings
     commits: GroupCommit
     keys: Keys
     unlogged: int = field(default=0, init=False)
+    listeners: list[Listener] = field(default_factory=list[Listener], init=False)
 
-    def asked(self, application: str, endpoint: str, request: InferenceRequest) -> Asked:
+    def asked(
+        self,
+        application: str,
+        endpoint: str,
+        request: InferenceRequest,
+        *,
+        forced_arm: Arm | None = None,
+    ) -> Asked:
         """Return the request as an interaction that begins now."""
         user = user_of(request)
         return Asked(
@@ -134,6 +156,7 @@ class Ledger:
             request=request,
             started_at=utc_now(),
             started_s=time.monotonic(),
+            forced_arm=forced_arm,
         )
 
     def exchange(self, asked: Asked, assignment: Assignment) -> Exchange:
@@ -155,6 +178,11 @@ class Ledger:
 
         Raises: LogFullError when the log is full and the policy is to refuse.
         """
+        await self._write(exchange, outcome)
+        for listener in self.listeners:
+            listener(exchange, outcome)
+
+    async def _write(self, exchange: Exchange, outcome: Outcome) -> None:
         mode = self.settings.applications[exchange.asked.application].redaction
         event = await self._event(exchange, outcome, mode)
         record = NewRecord(INTERACTIONS_TOPIC, event.interaction_id, encode(event))
@@ -187,7 +215,7 @@ class Ledger:
 def _finished(exchange: Exchange, outcome: Outcome, mode: RedactionMode) -> InteractionFinished:
     asked, assignment = exchange.asked, exchange.assignment
     exposed = outcome.reached_engine
-    fell_back = {"fell_back": True} if assignment.fell_back else {}
+    fell_back = {"fell_back": assignment.fell_back} if assignment.fell_back else {}
     return InteractionFinished(
         event_id=new_id(),
         interaction_id=asked.interaction_id,
@@ -214,4 +242,5 @@ def _finished(exchange: Exchange, outcome: Outcome, mode: RedactionMode) -> Inte
         latency_s=outcome.latency_s,
         ttft_s=outcome.ttft_s,
         started_at=asked.started_at,
+        shadow_of=asked.shadow_of,
     )

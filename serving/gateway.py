@@ -35,13 +35,16 @@ from feedback.log.group_commit import GroupCommit
 from feedback.log.protocol import EventLog
 from feedback.routes import feedback_router
 from feedback.store import Store
+from serving.breaker import Breakers
 from serving.dispatch import Serving
-from serving.engine_client import EngineClient
+from serving.engine_list import EngineList
+from serving.engine_pool import EnginePool
 from serving.exchange import Ledger
 from serving.hardware import BASE_MODEL_NAME
 from serving.inference import inference_router
 from serving.launcher import port_error
 from serving.route_table import RouteTable
+from serving.shadow import Shadows
 
 SHUTDOWN_TIMEOUT_S = 30  # for answers that are on their way
 KEEP_ALIVE_S = 75  # above common proxies' 60 s, so that the proxy closes first
@@ -71,13 +74,7 @@ def create_gateway(
     settings: Settings, *, store: Store, commits: GroupCommit, keys: Keys
 ) -> Litestar:
     """Return the gateway's app. It reads routes from `store`, and writes only to `commits`."""
-    serving = Serving(
-        ledger=Ledger(settings, commits, keys),
-        engine=EngineClient(
-            settings.engine.url, answer_timeout_s=settings.gateway.request_timeout_s
-        ),
-        table=RouteTable(store, settings.engine.url),
-    )
+    serving = _serving(settings, store, Ledger(settings, commits, keys))
     return Litestar(
         route_handlers=[
             inference_router(serving),
@@ -90,6 +87,18 @@ def create_gateway(
         cors_config=_cors(settings),
         openapi_config=None,
         logging_config=None,
+    )
+
+
+def _serving(settings: Settings, store: Store, ledger: Ledger) -> Serving:
+    engines = EngineList(settings.engine)
+    return Serving(
+        ledger=ledger,
+        engines=EnginePool(
+            engines, settings.engine, answer_timeout_s=settings.gateway.request_timeout_s
+        ),
+        table=RouteTable(store, lambda: engines.urls, settings.applications),
+        breakers=Breakers(settings.engine.breaker_errors, settings.engine.breaker_pause_s),
     )
 
 
@@ -202,7 +211,7 @@ def _reading_routes(serving: Serving) -> list[HTTPRouteHandler]:
     async def report_ready() -> Response[dict[str, Any]]:
         parts = {
             "routes": serving.table.current is not None,
-            "engine": await serving.engine.is_healthy(),
+            "engine": await serving.engines.is_healthy(),
         }
         ready = all(parts.values())
         body = {
@@ -216,20 +225,23 @@ def _reading_routes(serving: Serving) -> list[HTTPRouteHandler]:
 
 
 def _running(serving: Serving) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
-    """Give what must run while the app does: the engine's client and the route table."""
+    """Give what must run while the app does: engines, route table, and who listens to answers."""
 
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncGenerator[None]:
-        await asyncio.to_thread(serving.table.refresh)
-        every_s = serving.ledger.settings.gateway.route_refresh_s
-        refreshing = asyncio.create_task(serving.table.refresh_forever(every_s))
-        try:
-            async with serving.engine:
+        shadows = Shadows(serving)
+        serving.ledger.listeners += [serving.heed, shadows.consider]
+        async with serving.engines:  # first: the routes are read for the engines that there are
+            await asyncio.to_thread(serving.table.refresh)
+            every_s = serving.ledger.settings.gateway.route_refresh_s
+            refreshing = asyncio.create_task(serving.table.refresh_forever(every_s))
+            try:
                 yield
-        finally:
-            refreshing.cancel()
-            with suppress(asyncio.CancelledError):
-                await refreshing
+            finally:
+                await shadows.close()
+                refreshing.cancel()
+                with suppress(asyncio.CancelledError):
+                    await refreshing
 
     return running
 
@@ -241,5 +253,10 @@ def _cors(settings: Settings) -> CORSConfig | None:
         allow_origins=list(settings.gateway.allowed_origins),
         allow_methods=["GET", "POST", "OPTIONS"],
         allow_headers=["Authorization", "Content-Type"],
-        expose_headers=["x-ratchet-interaction", "x-ratchet-receipt", "x-ratchet-adapter"],
+        expose_headers=[
+            "x-ratchet-interaction",
+            "x-ratchet-receipt",
+            "x-ratchet-adapter",
+            "x-ratchet-fallback",
+        ],
     )

@@ -23,6 +23,7 @@ from serving.dispatch import Serving, begin, failed, left
 from serving.exchange import Asked, Exchange, Outcome
 from serving.relay import Relay
 from serving.requests import ChatRequest, CompletionRequest, InferenceRequest, parse
+from serving.routing import ARM_HEADER, forced_arm
 
 CLIENT_LEFT = 499  # nginx's number for it; nobody reads it
 
@@ -78,7 +79,9 @@ def inference_router(serving: Serving) -> Router:
 async def _respond(
     serving: Serving, request: AnyRequest, application: str, body: InferenceRequest
 ) -> Response[Any]:
-    asked = serving.ledger.asked(application, request.url.path, body)
+    # no key has scopes yet: the header is refused to everyone
+    arm = forced_arm(request.headers.get(ARM_HEADER), frozenset())
+    asked = serving.ledger.asked(application, request.url.path, body, forced_arm=arm)
     try:
         if not body.stream:
             return await _unless_left(request, _answer_whole(serving, asked))

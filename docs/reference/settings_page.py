@@ -34,6 +34,7 @@ KINDS = {
     "Path": "path",
     "str": "text",
     "str | None": "text",
+    "bool": "`true` or `false`",
     "int": "whole number",
     "float": "number",
     "tuple[str, ...]": "list of texts",

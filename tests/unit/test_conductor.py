@@ -19,6 +19,7 @@ from feedback.tables import (
     Adapter,
     AdapterReplica,
     Application,
+    EngineReplica,
     Feedback,
     Interaction,
     Rollout,
@@ -76,10 +77,13 @@ def conductor(store: Store, log: MemoryLog) -> Conductor:
     return Conductor(store, log, RULES)
 
 
-def say(store: Store, adapter: str, state: str, error: str | None = None) -> None:
+def say(
+    store: Store, adapter: str, state: str, error: str | None = None, *, engine: str = "e"
+) -> None:
     """Let an engine say something of an adapter."""
     with store.session() as session:
-        session.merge(AdapterReplica(adapter=adapter, engine="e", state=state, error=error))
+        session.merge(EngineReplica(engine=engine, state="up"))
+        session.merge(AdapterReplica(adapter=adapter, engine=engine, state=state, error=error))
         session.commit()
 
 

@@ -13,7 +13,14 @@ from rich.console import Console
 from core.clock import utc_now
 from core.errors import GateError, NotFoundError, TrainingError
 from core.settings import load_settings
-from feedback.tables import Adapter, AdapterReplica, DatasetMember, DatasetVersion, Rollout
+from feedback.tables import (
+    Adapter,
+    AdapterReplica,
+    DatasetMember,
+    DatasetVersion,
+    EngineReplica,
+    Rollout,
+)
 from loop.conductor import Conductor
 from loop.narration import Narrator
 from loop.turn import (
@@ -75,6 +82,7 @@ def dataset(parts: Parts, rows: int) -> DatasetVersion:
 def replica_says(parts: Parts, state: str) -> None:
     """Let the engine say something of `desk--v1`."""
     with parts.store.session() as session:
+        session.merge(EngineReplica(engine="e", state="up"))
         session.merge(AdapterReplica(adapter="desk--v1", engine="e", state=state))
         session.commit()
 
