@@ -16,7 +16,7 @@ import structlog
 
 from core.errors import EngineError, EngineUnavailable, NotFoundError
 from serving.breaker import Breakers
-from serving.engine_client import EngineAnswer, ModelMissing, NotConnected
+from serving.engine_client import EngineAnswer, EngineBusy, ModelMissing, NotConnected
 from serving.engine_pool import EnginePool
 from serving.exchange import Asked, Exchange, Ledger, Outcome
 from serving.hardware import BASE_MODEL_NAME
@@ -129,7 +129,7 @@ async def failed(ledger: Ledger, exchange: Exchange, error: EngineError) -> Engi
         status="error",
         latency_s=exchange.elapsed_s(),
         error=error.message,
-        reached_engine=not isinstance(error, NotConnected),
+        reached_engine=not isinstance(error, NotConnected | EngineBusy),  # the adapter was not used
     )
     await ledger.write(exchange, outcome)
     return error
