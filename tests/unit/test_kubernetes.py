@@ -2,124 +2,38 @@
 
 from __future__ import annotations
 
-import ipaddress
-import json
-import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from core.clock import utc_now
 from core.errors import EngineUnavailable, SettingsError
 from core.settings import EngineSettings
 from serving.engine_list import EngineList
 from serving.kubernetes import KubernetesService, endpoint_urls, read_endpoints
+from tests.fakes.kubernetes import (
+    LEAVING,
+    STARTING,
+    FakeKubernetes,
+    endpoint,
+    endpoint_slice,
+    slice_list,
+)
 
 SERVICE = KubernetesService("models", "vllm", "http")
-READY = {"ready": True, "serving": True, "terminating": False}
-STARTING = {"ready": False, "serving": False, "terminating": False}
-LEAVING = {"ready": False, "serving": True, "terminating": True}
-
-
-def endpoint_slice(*endpoints: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """Return a slice as the API server writes it."""
-    return {
-        "metadata": {
-            "name": "vllm-x7k2p",
-            "namespace": "models",
-            "labels": {"kubernetes.io/service-name": "vllm"},
-        },
-        "addressType": "IPv4",
-        "endpoints": list(endpoints),
-        "ports": [
-            {"name": "http", "protocol": "TCP", "port": 8000},
-            {"name": "metrics", "protocol": "TCP", "port": 9000},
-        ],
-        **changes,
-    }
-
-
-def endpoint(address: str, conditions: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return an endpoint as the API server writes it."""
-    return {
-        "addresses": [address],
-        "conditions": READY if conditions is None else conditions,
-        "nodeName": "node-1",
-        "targetRef": {"kind": "Pod", "namespace": "models", "name": "vllm-0"},
-    }
-
-
-def slice_list(*slices: dict[str, Any]) -> bytes:
-    """Return the answer to a list request."""
-    kind = {"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1"}
-    return json.dumps({**kind, "metadata": {"resourceVersion": "1"}, "items": slices}).encode()
-
-
-@dataclass
-class ApiServer:
-    """What the stand-in answers, and what it was asked."""
-
-    folder: Path
-    url: str = ""
-    body: bytes = b""
-    status: int = 200
-    asked: list[web.Request] = field(default_factory=list[web.Request])
-
-    async def answer(self, request: web.Request) -> web.Response:
-        self.asked.append(request)
-        return web.Response(body=self.body, status=self.status, content_type="application/json")
-
-
-def write_certificate(folder: Path) -> None:
-    """Write a certificate for 127.0.0.1 that vouches for itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubernetes")])
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    now = utc_now()
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (folder / "ca.crt").write_bytes(certificate.public_bytes(pem))
-    private = serialization.PrivateFormat.PKCS8
-    (folder / "key.pem").write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[ApiServer]:
-    """A server of its own authority on HTTPS, with a service account beside it."""
-    write_certificate(tmp_path)
-    (tmp_path / "token").write_text("a-token\n")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tmp_path / "ca.crt", tmp_path / "key.pem")
-    server = ApiServer(tmp_path)
-    app = web.Application()
-    app.router.add_get("/apis/discovery.k8s.io/v1/namespaces/models/endpointslices", server.answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    server.url = f"https://127.0.0.1:{runner.addresses[0][1]}"
-    yield server
-    await runner.cleanup()
+async def api(tmp_path: Path) -> AsyncIterator[FakeKubernetes]:
+    async with FakeKubernetes(tmp_path) as opened:
+        yield opened
 
 
-async def test_ready_pods_are_the_engines(api: ApiServer) -> None:
+async def test_ready_pods_are_the_engines(api: FakeKubernetes) -> None:
     """Asked with the account's token, for the slices of this service."""
-    api.body = slice_list(endpoint_slice(endpoint("10.1.0.7"), endpoint("10.1.0.5")))
-    found = await read_endpoints(SERVICE, api.url, api.folder)
+    api.put("10.1.0.7", "10.1.0.5")
+    found = await read_endpoints(SERVICE, api.url, api.account)
     assert found == ("http://10.1.0.5:8000", "http://10.1.0.7:8000")
     (request,) = api.asked
     assert request.headers["authorization"] == "Bearer a-token"
@@ -166,18 +80,18 @@ def test_endpoints_by_their_conditions(
     assert endpoint_urls(slice_list(*slices), port) == urls
 
 
-async def test_a_refusal_says_what_the_api_said(api: ApiServer) -> None:
+async def test_a_refusal_says_what_the_api_said(api: FakeKubernetes) -> None:
     """An account without the right to list: the message has the server's words."""
     api.status, api.body = 403, b'{"kind":"Status","message":"endpointslices is forbidden"}'
     with pytest.raises(EngineUnavailable, match=r"403 for models/vllm.*forbidden"):
-        await read_endpoints(SERVICE, api.url, api.folder)
+        await read_endpoints(SERVICE, api.url, api.account)
 
 
-async def test_what_is_no_list_is_told(api: ApiServer) -> None:
+async def test_what_is_no_list_is_told(api: FakeKubernetes) -> None:
     """A proxy's page, for instance."""
     api.body = b"<html>"
     with pytest.raises(EngineUnavailable, match="cannot be read"):
-        await read_endpoints(SERVICE, api.url, api.folder)
+        await read_endpoints(SERVICE, api.url, api.account)
 
 
 async def test_outside_of_a_pod_the_setting_is_named(tmp_path: Path) -> None:
@@ -186,17 +100,17 @@ async def test_outside_of_a_pod_the_setting_is_named(tmp_path: Path) -> None:
         await read_endpoints(SERVICE, "https://127.0.0.1:9", tmp_path)
 
 
-async def test_the_list_keeps_what_it_knew_when_the_api_fails(api: ApiServer) -> None:
+async def test_the_list_keeps_what_it_knew_when_the_api_fails(api: FakeKubernetes) -> None:
     """It follows the pods, and outlives a fault of the API server."""
     engines = EngineList(
         EngineSettings(
             kubernetes_service="models/vllm:http",
             kubernetes_url=api.url,
-            kubernetes_account=api.folder,
+            kubernetes_account=api.account,
         )
     )
     assert (engines.changes, engines.urls) == (True, ())
-    api.body = slice_list(endpoint_slice(endpoint("10.1.0.5")))
+    api.put("10.1.0.5")
     await engines.refresh()
     assert engines.urls == ("http://10.1.0.5:8000",)
     api.status = 500
