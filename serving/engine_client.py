@@ -150,7 +150,10 @@ class EngineClient:
                 body = await response.read()
                 if response.status != 200:
                     raise _refusal(response.status, body)
-        cards = msgspec.json.decode(body, type=_ModelList).data
+        try:
+            cards = msgspec.json.decode(body, type=_ModelList).data
+        except msgspec.DecodeError as error:
+            raise EngineError(f"{self.url} is no vLLM: /v1/models says {error}") from error
         return {card.id: card.root for card in cards if card.id != BASE_MODEL_NAME}
 
     async def load(self, name: str, folder: str) -> None:

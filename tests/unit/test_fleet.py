@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from pydantic import SecretStr
 from sqlmodel import select
 
@@ -113,6 +114,26 @@ async def test_an_engine_that_is_away_holds_up_no_other_and_heals(world: World) 
         for engine in world.engines:
             engine.restart()
         await until(lambda: all(LIVE in engine.adapters for engine in world.engines))
+
+
+async def test_what_is_no_engine_is_down_and_harms_no_other(world: World) -> None:
+    """A wrong URL in the settings: something answers there, but not as vLLM does."""
+
+    async def greet(_request: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    app = web.Application()
+    app.router.add_get("/v1/models", greet)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    other = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    engines = EngineList(world.settings.engine)
+    engines.urls = (*engines.urls, other)
+    async with running(world, engines):
+        await until(lambda: len(world.ready()) == 3)
+        await until(lambda: world.states().get(other) == "down")
+    await runner.cleanup()
 
 
 async def test_engines_that_come_and_go_are_followed(world: World) -> None:
