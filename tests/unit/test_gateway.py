@@ -260,8 +260,6 @@ def test_an_adapter_that_the_engine_forgot_falls_back(rollout_world: World) -> N
     rollout_world.engine.adapters.clear()
     answer = rollout_world.post("/v1/chat/completions", {"model": "shop", "messages": ASKED})
     assert answer.headers["x-ratchet-adapter"] == "base"
-    assert answer.headers["x-ratchet-fallback"] == "missing"
-    assert answer.json()["ratchet"]["fallback"] == "missing"
     (event,) = rollout_world.events()
     assert (event.status, event.rollout_id) == ("ok", None)
     assert event.parameters == {"fell_back": "missing"}

@@ -148,6 +148,25 @@ def test_an_engine_that_restarted_is_passed_over_for_its_adapter(world: World) -
     assert "x-ratchet-fallback" not in answer.headers
 
 
+def test_an_adapter_that_every_engine_forgot_is_told(world: World) -> None:
+    """All restarted a moment ago: each was asked, then the base model answers."""
+    for engine in world.engines:
+        engine.adapters.clear()
+    answer = world.post(CHAT, asked())
+    assert answer.headers["x-ratchet-adapter"] == "base"
+    assert answer.headers["x-ratchet-fallback"] == "missing"
+    assert sum(counts(world)) == 4
+
+
+def test_an_exact_adapter_is_answered_by_no_other(world: World) -> None:
+    """Who asked for it by name must not get something else."""
+    for engine in world.engines:
+        engine.adapters.clear()
+    assert world.post(CHAT, asked(model=LIVE)).status_code == 502
+    (event,) = world.events()
+    assert (event.status, event.adapter) == ("error", LIVE)
+
+
 def test_an_adapter_that_is_ready_nowhere_is_told(tmp_path: Path) -> None:
     """The base model answers, and header, body and log say why."""
 
