@@ -122,17 +122,15 @@ class EnginePool:
     async def _open_on(self, member: _Member, path: str, body: bytes) -> EngineAnswer:
         member.in_flight += 1
         try:
-            answer = await member.client.open(path, body, on_close=member.release)
+            return await member.client.open(path, body, on_close=member.release)
         except BaseException as error:
             member.release()
-            if isinstance(error, NotConnected):
+            if isinstance(error, NotConnected) and not is_ejected(member.failures, self._rules):
                 self._note(member, healthy=False)
             raise
-        if member.failures:
-            self._note(member, healthy=True)
-        return answer
 
     def _note(self, member: _Member, *, healthy: bool) -> None:
+        """Take in one look, or a refused connection; an answer says nothing: sick ones may come."""
         was_out = is_ejected(member.failures, self._rules)
         member.failures = 0 if healthy else member.failures + 1
         if is_ejected(member.failures, self._rules) != was_out:
