@@ -8,6 +8,7 @@ once by the composition root and handed on as an argument.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -47,6 +48,8 @@ class ApplicationSettings(Section):
     tokens_per_minute: Annotated[int, Field(ge=1)] | None = None  # of prompts and answers
     concurrent: Annotated[int, Field(ge=1)] | None = None  # requests of a key at once
     max_body_bytes: Annotated[int, Field(ge=1)] | None = None  # none: gateway.max_body_bytes
+    adapter: str | None = None  # answers instead of what is live; `base` is the base model
+    canary: bool = True  # false: keeps it out of rollouts and shadow
 
 
 class EngineSettings(Section):
@@ -65,11 +68,45 @@ class EngineSettings(Section):
     stop_timeout_s: float = 20.0
     reconcile_every_s: float = 1.0
     extra_arguments: tuple[str, ...] = ()  # passed to vLLM as they are
+    replicas: tuple[str, ...] = ()  # URLs of engines that others run; empty: the one started here
+    kubernetes_service: str | None = None  # or: namespace/service:port, its ready pods
+    kubernetes_url: str = "https://kubernetes.default.svc"  # what every pod can reach
+    kubernetes_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    discover_every_s: float = Field(default=5.0, gt=0.0)  # within a pod's usual 30 s of grace
+    check_every_s: float = Field(default=2.0, gt=0.0)  # health of each replica
+    eject_after: int = Field(default=3, ge=1)  # failures in a row; Kubernetes' failureThreshold
+    longest_ejection_s: float = 30.0  # between two looks at an engine that stays away
+    load_factor: float = Field(default=1.25, gt=1.0)  # Mirrokni et al. 2017, arXiv:1608.01350
+    drain_s: float = Field(default=30.0, ge=0.0)  # as long as the gateway lets answers end
+    breaker_errors: int = Field(default=5, ge=1)  # in a row; as canary.breaker_errors
+    breaker_pause_s: float = 10.0  # our choice: then one request tries the adapter again
 
     @property
     def url(self) -> str:
-        """The engine's base URL, without a trailing slash."""
+        """The base URL of the engine that is started here, without a trailing slash."""
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def is_external(self) -> bool:
+        """Whether somebody else runs the engines."""
+        return bool(self.replicas or self.kubernetes_service)
+
+    @field_validator("replicas")
+    @classmethod
+    def _urls(cls, replicas: tuple[str, ...]) -> tuple[str, ...]:
+        for url in replicas:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{url} is no URL: write http://host:port")
+        return tuple(dict.fromkeys(url.rstrip("/") for url in replicas))
+
+    @field_validator("kubernetes_service")
+    @classmethod
+    def _service(cls, service: str | None) -> str | None:
+        if service is not None and re.fullmatch(r"[^/:]+/[^/:]+:[^/:]+", service) is None:
+            raise ValueError(
+                f"{service} must be namespace/service:port, the port by name or number"
+            )
+        return service
 
 
 class GatewaySettings(Section):
@@ -179,6 +216,11 @@ class CanarySettings(Section):
     holdback: Share = 0.05  # stays on the old adapter during the watch
     watch_s: float = 86_400.0
     check_every_s: float = 5.0
+    ready_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0  # of engines, before a step
+    shadow_share: Share = 0.1  # of requests that the canary answers too; our choice
+    shadow_concurrent: int = Field(default=4, ge=0)  # at once per gateway; what is more is dropped
+    shadow_min_pairs: int = Field(default=0, ge=0)  # our choice: a quiet application is not stuck
+    shadow_max_s: float = 3_600.0  # our choice: then the canary begins with fewer pairs
 
     @field_validator("shares")
     @classmethod

@@ -48,12 +48,17 @@ class Caller:
     limits: KeyLimits = NO_LIMITS
     expires_at: datetime | None = None
 
+    @property
+    def allowed(self) -> frozenset[Scope]:
+        """All scopes that the key amounts to; `admin` is every one."""
+        return frozenset(SCOPES) if "admin" in self.scopes else self.scopes
+
     def require(self, scope: Scope) -> None:
-        """Return if the key has `scope`; `admin` has all of them.
+        """Return if the key has `scope`.
 
         Raises: PermissionDeniedError.
         """
-        if scope not in self.scopes and "admin" not in self.scopes:
+        if scope not in self.allowed:
             raise PermissionDeniedError(
                 f"key {self.key_id} has no scope {scope!r}, only {', '.join(sorted(self.scopes))}: "
                 f"make one with `ratchet key create {self.application} --scope {scope}`",

@@ -58,6 +58,7 @@ class InteractionFinished(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
     itl_s: float | None = None  # mean inter-token latency of a stream
     cost: float | None = None  # estimated, in the currency of the price table
     started_at: datetime
+    shadow_of: str | None = None  # set: nobody saw this answer; the interaction it copies
 
 
 class FeedbackGiven(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -8,7 +8,7 @@ PostgreSQL. Knows no logic: queries live with the stage that asks them.
     DatasetVersion ← DatasetMember  curation writes, retrain reads
     Run → Adapter                   retrain writes, loop moves the adapter's status
     Application, Rollout            loop writes, serving reads
-    AdapterReplica                  serving writes, loop reads
+    EngineReplica, AdapterReplica   serving writes, loop reads
     VerdictRecord                   monitoring's numbers, stored by loop
     ApiKey                          people make them, the gateway reads them
     LimitBucket                     gateways share what a key may still use
@@ -99,6 +99,7 @@ class Interaction(SQLModel, table=True):
     cost: float | None = None
     started_at: datetime = Field(sa_column=_utc_column())
     event_id: str = Field(unique=True)
+    shadow_of: str | None = None  # the interaction that this unseen answer is paired with
 
 
 class Feedback(SQLModel, table=True):
@@ -238,7 +239,15 @@ class AdapterReplica(SQLModel, table=True):
 
     adapter: str = Field(primary_key=True)
     engine: str = Field(primary_key=True)  # the engine's base URL
-    state: str  # loading | ready | refused | failed
+    state: str  # loading | ready | refused | failed | draining
     error: str | None = None
     attempts: int = 0
+    checked_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+
+
+class EngineReplica(SQLModel, table=True):
+    """One engine that is kept in order; a rollout's step waits for those that are `up`."""
+
+    engine: str = Field(primary_key=True)  # its base URL
+    state: str  # up | down
     checked_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())

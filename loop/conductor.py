@@ -1,6 +1,6 @@
 """CANARY → PROMOTE: reads what monitoring judged and moves each rollout by the stage rules.
 
-In come rollout rows, exposures and votes (through monitoring's counts) and the engine's word
+In come rollout rows, exposures and votes (through monitoring's counts) and the engines' word
 on the adapter; out go the next rollout row, the adapter's status, the application's live
 adapter, a verdict record and an event in the log. Decisions are `loop.stages` and
 `monitoring.verdict`; this module only carries them out. Run it by `ratchet canary run`.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from core.clock import as_utc, utc_now
@@ -24,15 +25,25 @@ from core.settings import CanarySettings
 from feedback.events import ROLLOUTS_TOPIC, RolloutChanged, encode
 from feedback.log.protocol import EventLog, NewRecord
 from feedback.store import Store
-from feedback.tables import Adapter, AdapterReplica, Application, Rollout, VerdictRecord
+from feedback.tables import (
+    Adapter,
+    AdapterReplica,
+    Application,
+    EngineReplica,
+    Interaction,
+    Rollout,
+    VerdictRecord,
+)
 from loop.stages import (
     ACTIVE_STATES,
     JUDGED_STATES,
     Move,
     Observation,
     Position,
+    ReplicaWord,
     next_move,
     promotion,
+    readiness,
     rollback,
 )
 from monitoring.counts import count_rollout
@@ -133,13 +144,10 @@ class Conductor:
             return rollout
 
     def _observe(self, session: Session, rollout: Rollout, rules: CanarySettings) -> Observation:
-        replicas = session.exec(
-            select(AdapterReplica).where(AdapterReplica.adapter == rollout.canary_adapter)
-        ).all()
-        refused = next((r.error or "refused" for r in replicas if r.state == "refused"), None)
-        ready = any(r.state == "ready" for r in replicas)
+        ready, refused = _readiness(session, rollout, rules)
         if rollout.state not in JUDGED_STATES:
-            return Observation(ready, refused, "hold", "not exposed yet", 0)
+            pairs = _count_shadow_pairs(session, rollout.id)
+            return Observation(ready, refused, "hold", "not exposed yet", 0, pairs)
         counts = count_rollout(session, rollout, rules)
         verdict = _judge(rollout, counts, rules, refused)
         _record(session, rollout, counts, verdict)
@@ -200,6 +208,26 @@ def _require_no_active_rollout(session: Session, application: str) -> None:
             f"{application} already has rollout {active.id} ({active.canary_adapter}, "
             f"{active.state}): wait for its decision or run `ratchet rollback {active.id}`"
         )
+
+
+def _readiness(
+    session: Session, rollout: Rollout, rules: CanarySettings
+) -> tuple[bool, str | None]:
+    """Return whether the engines that are up have the canary's adapter, and why they refuse it."""
+    up = session.exec(select(EngineReplica.engine).where(EngineReplica.state == "up")).all()
+    replicas = session.exec(
+        select(AdapterReplica).where(AdapterReplica.adapter == rollout.canary_adapter)
+    ).all()
+    return readiness(up, {r.engine: ReplicaWord(r.state, r.error) for r in replicas}, rules)
+
+
+def _count_shadow_pairs(session: Session, rollout_id: str) -> int:
+    """Count the requests that the canary answered unseen beside the user's answer."""
+    return session.exec(
+        select(func.count()).where(
+            Interaction.rollout_id == rollout_id, col(Interaction.shadow_of).is_not(None)
+        )
+    ).one()
 
 
 def _position(rollout: Rollout) -> Position:

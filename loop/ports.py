@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import http.client
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -57,8 +58,15 @@ class _Service:
 
 
 def engine_check(settings: Settings) -> Check:
-    """Return whether the engine answers, or could be started on its port."""
+    """Return whether the engine answers, or could be started on its port.
+
+    Of engines that others run: whether all in the settings answer.
+    """
     engine = settings.engine
+    if engine.kubernetes_service:
+        return Check("engine", None, f"by Kubernetes: {engine.kubernetes_service}", "")
+    if engine.replicas:
+        return _check_replicas(engine.replicas)
     return _look(_Service("engine", engine.host, engine.port, "/v1/models", _recognise_engine))
 
 
@@ -67,6 +75,28 @@ def gateway_check(settings: Settings) -> Check:
     gateway = settings.gateway
     service = _Service("gateway", gateway.host, gateway.port, "/health/ready", _recognise_gateway)
     return _look(service)
+
+
+def _check_replicas(urls: Sequence[str]) -> Check:
+    silent = [url for url in urls if not _is_engine(url)]
+    answering = f"{len(urls) - len(silent)} of {len(urls)} replicas answer"
+    if not silent:
+        return Check("engine", True, answering, "")
+    mend = "start them, or take them out of engine.replicas"
+    return Check("engine", False, f"{answering}; not {', '.join(silent)}", mend)
+
+
+def _is_engine(url: str) -> bool:
+    place = urlsplit(url)
+    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+    connection = kind(place.netloc, timeout=ANSWER_TIMEOUT_S)
+    try:
+        connection.request("GET", f"{place.path}/v1/models")
+        return _recognise_engine(connection.getresponse().read()) is not None
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _recognise_engine(body: bytes) -> tuple[bool | None, str] | None:

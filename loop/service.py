@@ -211,7 +211,8 @@ def running_service(
     processes = tuple(_processes(settings, settings_file))
     with _only_service(data_folder(settings)):
         check_port(settings.gateway.host, settings.gateway.port, "gateway")
-        check_port(settings.engine.host, settings.engine.port, "engine")
+        if not settings.engine.is_external:
+            check_port(settings.engine.host, settings.engine.port, "engine")
         try:
             for process in processes:
                 process.start()

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from core.clock import utc_now
-from core.errors import NotFoundError, TrainingError
+from core.errors import NotFoundError, StateError, TrainingError
 from curation.candidates import Selection
 from curation.pipeline import build_dataset
 from feedback.ingest import Ingest
@@ -123,7 +123,22 @@ def tell_gate(adapter: Adapter, narrator: Narrator) -> None:
 
 
 def start_canary(parts: Parts, adapter: str) -> Rollout:
-    """Begin the rollout of a gated (or overridden) adapter."""
+    """Begin the rollout of a gated (or overridden) adapter.
+
+    Raises: StateError when the settings keep its application out of rollouts.
+    """
+    with parts.store.session() as session:
+        row = session.get(Adapter, adapter)
+    kept_out = [
+        name
+        for name, kept in parts.settings.applications.items()
+        if kept.adapter or not kept.canary
+    ]
+    if row is not None and row.application in kept_out:
+        raise StateError(
+            f"{row.application} takes no canaries: unset applications.{row.application}.adapter "
+            "and .canary in the settings"
+        )
     return Conductor(parts.store, parts.log, parts.settings.canary).start(adapter)
 
 

@@ -20,7 +20,7 @@ from monitoring.curves import draw_rollout
 from monitoring.verdict import ArmCounts, RolloutCounts
 
 HEADLINES = {
-    "shadow": "{adapter} waits for the engine",
+    "shadow": "{adapter} is in shadow: nobody sees its answers yet",
     "canary": "{adapter} is in canary with {share} of subjects",
     "watch": "{adapter} was promoted and is being watched",
     "live": "{adapter} was promoted",

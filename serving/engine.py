@@ -1,8 +1,8 @@
-"""SERVE: what `ratchet engine` runs: the launcher and the reconciler side by side.
+"""SERVE: what `ratchet engine` runs: the launcher and the reconcilers side by side.
 
-Settings and the store go in; an engine that is up and has the wanted adapters comes out, until
-`stop` is set. One event loop, so one thread. Knows neither how vLLM is started nor how adapters
-are loaded.
+Settings and the store go in; engines that have the wanted adapters come out, until `stop` is set:
+the one that is started here or, where the settings name others, those. One event loop, so one
+thread. Knows neither how vLLM is started nor how adapters are loaded.
 
     ratchet engine
 """
@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Coroutine
+from typing import Any
 
 from core.settings import Settings
 from feedback.store import Store
-from serving.engine_client import EngineClient
+from serving.engine_list import EngineList
+from serving.fleet import reconcile_fleet
 from serving.hardware import detect
 from serving.launcher import Command, Ready, engine_command, supervise, until_set
-from serving.reconciler import Reconciler
 
 
 def serve_engine(
@@ -28,28 +30,32 @@ def serve_engine(
     command: Command | None = None,
     on_ready: Ready | None = None,
 ) -> None:
-    """Keep the engine and its adapters right until `stop` is set; `command` defaults to vLLM's.
+    """Keep the engines and their adapters right until `stop` is set; `command` is vLLM's.
+
+    Starts nothing where others run the engines (engine.replicas, engine.kubernetes_service).
 
     Raises: SettingsError, EngineUnavailable when the engine cannot be started at all.
     """
-    start = command or engine_command(settings.engine, detect())
+    start = None
+    if not settings.engine.is_external:
+        start = command or engine_command(settings.engine, detect())
     asyncio.run(until_set(stop, lambda: _serve(settings, store, start, on_ready)))
 
 
 async def _serve(
-    settings: Settings, store: Store, command: Command, on_ready: Ready | None
+    settings: Settings, store: Store, command: Command | None, on_ready: Ready | None
 ) -> None:
-    async with EngineClient(settings.engine.url) as client:
-        reconciler = Reconciler(store, client)
-        tasks = {
-            asyncio.create_task(supervise(settings, command, on_ready=on_ready)),
-            asyncio.create_task(reconciler.run(settings.engine.reconcile_every_s)),
-        }
-        try:  # both run for ever: whichever ends has failed, and takes the other with it
-            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in ended:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    works: list[Coroutine[Any, Any, None]] = [
+        reconcile_fleet(settings, store, EngineList(settings.engine))
+    ]
+    if command is not None:
+        works.append(supervise(settings, command, on_ready=on_ready))
+    tasks = {asyncio.create_task(work) for work in works}
+    try:  # all run for ever: whichever ends has failed, and takes the others with it
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

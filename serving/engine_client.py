@@ -8,7 +8,7 @@ loop; use it in an `async with` block.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -47,6 +47,10 @@ class NotOffered(NotFoundError):
     """The engine has no such route: its model is not made for what the client wants."""
 
 
+class EngineBusy(EngineUnavailable):
+    """The engine answered 503: it has not taken the request, and another one may."""
+
+
 class _ErrorBody(msgspec.Struct):
     message: str = ""
 
@@ -67,8 +71,11 @@ class _ModelList(msgspec.Struct):
 class EngineAnswer:
     """An answer that has begun with status 200. Closing it early aborts it in the engine."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, on_close: Callable[[], None] | None = None
+    ) -> None:
         self._response = response
+        self._on_close = on_close
 
     async def read(self) -> bytes:
         """Return the whole body.
@@ -88,8 +95,11 @@ class EngineAnswer:
                 yield chunk
 
     def close(self) -> None:
-        """Give the connection back, or cut it if the answer is not finished."""
+        """Give the connection back, or cut it if the answer is not finished; again is no error."""
         self._response.close()
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
 
 
 class EngineClient:
@@ -117,12 +127,17 @@ class EngineClient:
             await self._session.close()
             self._session = None
 
-    async def open(self, path: str, body: bytes) -> EngineAnswer:
+    async def open(
+        self, path: str, body: bytes, *, on_close: Callable[[], None] | None = None
+    ) -> EngineAnswer:
         """Return the engine's answer to POST `path` as soon as its head is there; close it.
 
-        Raises: NotConnected, EngineUnavailable, ModelMissing, EngineError, RequestError.
+        `on_close` is called once, when the answer is closed.
+
+        Raises: NotConnected, EngineBusy, EngineUnavailable, ModelMissing, EngineError,
+            RequestError.
         """
-        return EngineAnswer(await self._post(path, body, self._answer_timeout_s))
+        return EngineAnswer(await self._post(path, body, self._answer_timeout_s), on_close)
 
     async def is_healthy(self) -> bool:
         """Return whether the engine answers and says that it works."""
@@ -146,7 +161,10 @@ class EngineClient:
                 body = await response.read()
                 if response.status != 200:
                     raise _refusal(response.status, body)
-        cards = msgspec.json.decode(body, type=_ModelList).data
+        try:
+            cards = msgspec.json.decode(body, type=_ModelList).data
+        except msgspec.DecodeError as error:
+            raise EngineError(f"{self.url} is no vLLM: /v1/models says {error}") from error
         return {card.id: card.root for card in cards if card.id != BASE_MODEL_NAME}
 
     async def load(self, name: str, folder: str) -> None:
@@ -251,5 +269,5 @@ def _refusal(status: int, body: bytes) -> EngineError | RequestError:
     if status in {400, 413, 422}:
         return RequestError(message)
     if status == 503:
-        return EngineUnavailable(message)
+        return EngineBusy(message)
     return EngineError(f"the engine answered {status}: {message}")

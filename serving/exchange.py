@@ -38,7 +38,7 @@ from serving.hardware import BASE_MODEL_NAME
 from serving.metrics import Metrics
 from serving.prices import Usage, estimated_cost
 from serving.requests import InferenceRequest, logged_parameters
-from serving.routing import Assignment
+from serving.routing import Arm, Assignment
 from serving.tracing import admitted, described, part
 
 REDACTED_AT_ONCE_CHARS = 20_000  # some 7 ms: redaction takes 3 million characters a second
@@ -60,6 +60,8 @@ class Asked:
     started_at: datetime
     started_s: float
     settled: Settled | None = None  # told of its tokens, None if unknown, once it has ended
+    forced_arm: Arm | None = None  # an operator's wish; such a request is no exposure
+    shadow_of: str | None = None  # nobody waits for this answer: it is paired with that one
 
     @property
     def chars(self) -> int:
@@ -109,12 +111,15 @@ class Exchange:
         return self.assignment.adapter or BASE_MODEL_NAME
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that every answer carries."""
-        return {
+        """Return the headers that every answer carries; the last only when another one answers."""
+        headers = {
             "x-ratchet-interaction": self.asked.interaction_id,
             "x-ratchet-receipt": self.receipt,
             "x-ratchet-adapter": self.served_by,
         }
+        if self.assignment.fell_back:
+            headers["x-ratchet-fallback"] = self.assignment.fell_back
+        return headers
 
     def stamp(self) -> dict[str, Any]:
         """Return what the body carries under `ratchet`; `arm` only on an exposure."""
@@ -123,6 +128,8 @@ class Exchange:
             "receipt": self.receipt,
             "adapter": self.served_by,
         }
+        if self.assignment.fell_back:
+            stamp["fallback"] = self.assignment.fell_back
         return stamp | ({"arm": self.assignment.arm} if self.assignment.rollout_id else {})
 
     def elapsed_s(self) -> float:
@@ -130,9 +137,15 @@ class Exchange:
         return time.monotonic() - self.asked.started_s
 
 
+Listener = Callable[[Exchange, Outcome], None]
+
+
 @dataclass
 class Ledger:
-    """Begins exchanges, and writes their events; counts what it could not write."""
+    """Begins exchanges, and writes their events; counts what it could not write.
+
+    `listeners` are told of each exchange that was written, and must not wait for anything.
+    """
 
     settings: Settings
     commits: GroupCommit
@@ -140,6 +153,7 @@ class Ledger:
     metrics: Metrics | None = None
     unlogged: int = field(default=0, init=False)
     full_at_s: float = field(default=-math.inf, init=False)  # monotonic: the log took nothing
+    listeners: list[Listener] = field(default_factory=list[Listener], init=False)
 
     def asked(
         self,
@@ -148,6 +162,7 @@ class Ledger:
         request: InferenceRequest,
         *,
         settled: Settled | None = None,
+        forced_arm: Arm | None = None,
     ) -> Asked:
         """Return the request as an interaction that begins now."""
         admitted()
@@ -161,6 +176,7 @@ class Ledger:
             started_at=utc_now(),
             started_s=time.monotonic(),
             settled=settled,
+            forced_arm=forced_arm,
         )
 
     def exchange(self, asked: Asked, assignment: Assignment) -> Exchange:
@@ -187,6 +203,8 @@ class Ledger:
         finally:
             if exchange.asked.settled is not None:
                 await exchange.asked.settled(outcome.tokens)
+        for listener in self.listeners:
+            listener(exchange, outcome)
 
     async def _write(self, exchange: Exchange, outcome: Outcome) -> None:
         mode = self.settings.applications[exchange.asked.application].redaction
@@ -244,7 +262,7 @@ def _finished(
 ) -> InteractionFinished:
     asked, assignment = exchange.asked, exchange.assignment
     exposed = outcome.reached_engine
-    fell_back = {"fell_back": True} if assignment.fell_back else {}
+    fell_back = {"fell_back": assignment.fell_back} if assignment.fell_back else {}
     return InteractionFinished(
         event_id=new_id(),
         interaction_id=asked.interaction_id,
@@ -273,6 +291,7 @@ def _finished(
         itl_s=outcome.itl_s,
         cost=estimated_cost(prices, exchange.served_by, _usage(outcome)),
         started_at=asked.started_at,
+        shadow_of=asked.shadow_of,
     )
 
 

@@ -41,9 +41,11 @@ from feedback.routes import feedback_router
 from feedback.store import Store
 from feedback.widget import widget_routes
 from serving.admission import Admission
+from serving.breaker import Breakers
 from serving.chat_page import chat_routes
 from serving.dispatch import Serving
-from serving.engine_client import EngineClient
+from serving.engine_list import EngineList
+from serving.engine_pool import EnginePool
 from serving.error_shapes import shaped_handlers
 from serving.exchange import Ledger
 from serving.hardware import BASE_MODEL_NAME
@@ -55,6 +57,7 @@ from serving.metrics import Metrics
 from serving.observed import Observed
 from serving.openapi import openapi_route
 from serving.route_table import RouteTable
+from serving.shadow import Shadows
 from serving.shared_limits import SharedBudget
 
 if TYPE_CHECKING:
@@ -98,15 +101,7 @@ def create_gateway(
     metrics: Metrics | None = None,
 ) -> Litestar:
     """Return the gateway's app. It reads routes from `store`, and writes only to `commits`."""
-    serving = Serving(
-        ledger=Ledger(settings, commits, keys, metrics),
-        engine=EngineClient(
-            settings.engine.url, answer_timeout_s=settings.gateway.request_timeout_s
-        ),
-        table=RouteTable(store, settings.engine.url),
-        callers=KeyRing(settings, store),
-        admission=Admission(_budget(settings, store)),
-    )
+    serving = _serving(settings, store, Ledger(settings, commits, keys, metrics))
     return Litestar(
         route_handlers=[
             inference_router(serving),
@@ -129,6 +124,20 @@ def create_gateway(
         cors_config=_cors(settings),
         openapi_config=None,
         logging_config=None,
+    )
+
+
+def _serving(settings: Settings, store: Store, ledger: Ledger) -> Serving:
+    engines = EngineList(settings.engine)
+    return Serving(
+        ledger=ledger,
+        engines=EnginePool(
+            engines, settings.engine, answer_timeout_s=settings.gateway.request_timeout_s
+        ),
+        table=RouteTable(store, lambda: engines.urls, settings.applications),
+        breakers=Breakers(settings.engine.breaker_errors, settings.engine.breaker_pause_s),
+        callers=KeyRing(settings, store),
+        admission=Admission(_budget(settings, store)),
     )
 
 
@@ -284,7 +293,7 @@ def _watching_routes(
 ) -> list[HTTPRouteHandler]:
     """Return the routes by which machines watch the gateway."""
     ledger, table = serving.ledger, serving.table
-    routes = health_routes(Readiness(ledger, table, serving.engine.is_healthy))
+    routes = health_routes(Readiness(ledger, table, serving.engines.is_healthy))
     if metrics is None:
         return routes
     metrics.watch(lambda: gateway_state(ledger, table, commits))
@@ -293,23 +302,26 @@ def _watching_routes(
 
 
 def _running(serving: Serving) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
-    """Give what must run while the app does: the engine's client and the route table."""
+    """Give what must run while the app does: engines, route table, and who listens to answers."""
 
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncGenerator[None]:
-        every_s = serving.ledger.settings.gateway.route_refresh_s
-        refreshing: list[asyncio.Task[None]] = []
-        for known in (serving.table, serving.callers):
-            await asyncio.to_thread(known.refresh)
-            refreshing.append(asyncio.create_task(known.refresh_forever(every_s)))
-        try:
-            async with serving.engine:
+        shadows = Shadows(serving)
+        serving.ledger.listeners += [serving.heed, shadows.consider]
+        async with serving.engines:  # first: the routes are read for the engines that there are
+            every_s = serving.ledger.settings.gateway.route_refresh_s
+            refreshing: list[asyncio.Task[None]] = []
+            for known in (serving.table, serving.callers):
+                await asyncio.to_thread(known.refresh)
+                refreshing.append(asyncio.create_task(known.refresh_forever(every_s)))
+            try:
                 yield
-        finally:
-            for task in refreshing:
-                task.cancel()
-            await asyncio.gather(*refreshing, return_exceptions=True)
-            await serving.admission.close()
+            finally:
+                await shadows.close()
+                for task in refreshing:
+                    task.cancel()
+                await asyncio.gather(*refreshing, return_exceptions=True)
+                await serving.admission.close()
 
     return running
 
@@ -327,5 +339,6 @@ def _cors(settings: Settings) -> CORSConfig | None:
             "x-ratchet-receipt",
             "x-ratchet-adapter",
             "retry-after",
+            "x-ratchet-fallback",
         ],
     )

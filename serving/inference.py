@@ -32,6 +32,7 @@ from serving.error_shapes import shaped_handlers
 from serving.exchange import Asked, Exchange, Outcome
 from serving.relay import Relay
 from serving.requests import InferenceRequest, parse
+from serving.routing import ARM_HEADER, forced_arm
 
 DIALECTS = (CHAT, COMPLETIONS, RESPONSES, MESSAGES, EMBEDDINGS)
 CLIENT_LEFT = 499  # nginx's number for it; nobody reads it
@@ -102,9 +103,12 @@ async def _admitted(
 
     Raises: RateLimitError.
     """
+    arm = forced_arm(request.headers.get(ARM_HEADER), caller.allowed)
     ticket = await serving.admission.admit(caller, body)
     try:
-        asked = serving.ledger.asked(caller.application, dialect.path, body, settled=ticket.settle)
+        asked = serving.ledger.asked(
+            caller.application, dialect.path, body, forced_arm=arm, settled=ticket.settle
+        )
         response = await _respond(serving, request, dialect, asked)
     except BaseException:
         await ticket.settle(0)  # nothing was answered and logged, which would have settled it

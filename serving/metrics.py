@@ -113,7 +113,8 @@ class Metrics:
 
     def count_interaction(self, event: InteractionFinished) -> None:
         """Count a finished interaction, logged or not."""
-        who = (event.application, event.adapter or BASE_MODEL_NAME, event.arm)
+        arm = "shadow" if event.shadow_of else event.arm  # nobody waited for that one
+        who = (event.application, event.adapter or BASE_MODEL_NAME, arm)
         self._interactions.labels(*who, event.status).inc()
         series = self._of(who)
         series.latency.observe(event.latency_s)

@@ -1,9 +1,11 @@
 """SERVE: makes the engine's loaded adapters equal what the tables want.
 
-Wanted are the live adapters of all applications and both adapters of every active rollout. What
-is missing is loaded and tried with one token before it is `ready`; what no row wants is
-unloaded. One AdapterReplica row says how each stands. An engine that restarted has forgotten
-everything, which the next turn sees and mends. Knows nothing of traffic.
+Wanted are the live adapters of all applications, both adapters of every active rollout and what
+the settings pin. What is missing is loaded and tried with one token before it is `ready`; what
+nobody wants is `draining` for a while, so that no gateway sends it requests any more, and then
+unloaded. One AdapterReplica row says how each stands, an EngineReplica row whether the engine
+answers. An engine that restarted has forgotten everything, which the next turn sees and mends.
+Knows nothing of traffic.
 
     ratchet engine
 """
@@ -11,7 +13,7 @@ everything, which the next turn sees and mends. Knows nothing of traffic.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,7 +24,7 @@ from sqlmodel import Session, col, select
 from core.clock import as_utc, utc_now
 from core.errors import AdapterRefused, EngineError, RequestError
 from feedback.store import Store
-from feedback.tables import Adapter, AdapterReplica, Application, Rollout
+from feedback.tables import Adapter, AdapterReplica, Application, EngineReplica, Rollout
 from serving.engine_client import EngineClient, NotConnected
 from serving.routing import ACTIVE_STATES
 
@@ -44,25 +46,48 @@ class Wanted:
 
 
 class Reconciler:
-    """One engine's adapters; `client` is open. Blocks its event loop while it asks the store."""
+    """One engine's adapters; `client` is open. Blocks its event loop while it asks the store.
 
-    def __init__(self, store: Store, client: EngineClient) -> None:
+    `pinned` are wanted whatever the tables say; `drain_s` is how long an adapter that nobody
+    wants any more may finish its answers.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        client: EngineClient,
+        *,
+        pinned: Iterable[str] = (),
+        drain_s: float = 0.0,
+    ) -> None:
         self._store = store
         self._client = client
+        self._pinned = tuple(pinned)
+        self._drain_s = drain_s
 
-    async def run(self, every_s: float) -> None:
-        """Reconcile until cancelled; a fault of the engine or the store waits for the next turn."""
-        self._forget_earlier_engine()
+    async def run(self, every_s: float, *, keeps_ready: bool = False) -> None:
+        """Reconcile until cancelled; a fault of the engine or the store waits for the next turn.
+
+        `keeps_ready` says that the engine may have run before: what it has stays ready.
+        """
+        self._forget_earlier_engine(keeps_ready)
         while True:
             try:
-                await self.reconcile_once()
-            except NotConnected as error:
-                _log.debug("reconcile_waits_for_engine", error=str(error))
-            except EngineError as error:
-                _log.warning("reconcile_engine_failed", error=str(error))
+                await self._turn()
             except SQLAlchemyError as error:
                 _log.error("reconcile_store_failed", error=str(error))
             await asyncio.sleep(every_s)
+
+    async def _turn(self) -> None:
+        state = "down"
+        try:
+            await self.reconcile_once()
+            state = "up"
+        except NotConnected as error:
+            _log.debug("reconcile_waits_for_engine", error=str(error))
+        except EngineError as error:
+            _log.warning("reconcile_engine_failed", engine=self._client.url, error=str(error))
+        self._note_engine(state)
 
     async def reconcile_once(self) -> None:
         """Unload, load and try what is due now.
@@ -71,12 +96,15 @@ class Reconciler:
         """
         loaded = await self._client.adapters()
         with self._store.session() as session:
-            wanted = _wanted(session)
+            wanted = _wanted(session, self._pinned)
             replicas = self._replicas(session)
         names = {adapter.name for adapter in wanted}
-        for name in sorted({*loaded, *replicas} - names):
-            await self._remove(name, is_loaded=name in loaded)
         now = utc_now()
+        for name in sorted({*loaded, *replicas} - names):
+            if name not in loaded:
+                self._delete(name)
+            elif self._has_drained(replicas.get(name), name, now):
+                await self._remove(name)
         for adapter in wanted:
             if is_due(replicas.get(adapter.name), loaded, now):
                 await self._make_ready(adapter, loaded)
@@ -118,14 +146,33 @@ class Reconciler:
         self._record(name, state, error, attempts=attempts)
         await self._client.unload(name)
 
-    async def _remove(self, name: str, *, is_loaded: bool) -> None:
-        with self._store.session() as session:  # first: from then on no traffic comes
+    def _has_drained(self, replica: AdapterReplica | None, name: str, now: datetime) -> bool:
+        """Return whether no gateway has used the adapter for long enough; first, tell them."""
+        if replica is None or replica.state != "draining":
+            self._record(name, "draining")
+            return self._drain_s == 0.0
+        return now >= as_utc(replica.checked_at) + timedelta(seconds=self._drain_s)
+
+    async def _remove(self, name: str) -> None:
+        await self._client.unload(name)
+        self._delete(name)
+        _log.info("adapter_unloaded", adapter=name, engine=self._client.url)
+
+    def _delete(self, name: str) -> None:
+        with self._store.session() as session:
             if replica := session.get(AdapterReplica, (name, self._client.url)):
                 session.delete(replica)
                 session.commit()
-        if is_loaded:
-            await self._client.unload(name)
-            _log.info("adapter_unloaded", adapter=name, engine=self._client.url)
+
+    def _note_engine(self, state: str) -> None:
+        """Write down whether the engine answers, if that has changed."""
+        with self._store.session() as session:
+            row = session.get(EngineReplica, self._client.url)
+            if row is not None and row.state == state:
+                return
+            session.merge(EngineReplica(engine=self._client.url, state=state))
+            session.commit()
+        _log.info("engine_replica", engine=self._client.url, state=state)
 
     def _record(self, name: str, state: str, error: str | None = None, attempts: int = 0) -> None:
         """Write the replica's row; `loading` keeps the count of failed attempts."""
@@ -139,7 +186,14 @@ class Reconciler:
             session.add(replica)
             session.commit()
         report = _log.warning if error else _log.info
-        report("adapter_replica", adapter=name, state=state, error=error, attempts=attempts)
+        report(
+            "adapter_replica",
+            adapter=name,
+            engine=self._client.url,
+            state=state,
+            error=error,
+            attempts=attempts,
+        )
 
     def _replicas(self, session: Session) -> dict[str, AdapterReplica]:
         rows = session.exec(
@@ -147,12 +201,14 @@ class Reconciler:
         ).all()
         return {row.adapter: row for row in rows}
 
-    def _forget_earlier_engine(self) -> None:
+    def _forget_earlier_engine(self, keeps_ready: bool) -> None:
         """Drop what an earlier process noted: its engine may have had other settings."""
+        kept = {"ready", "draining"} if keeps_ready else set[str]()
         try:
             with self._store.session() as session:
                 for replica in self._replicas(session).values():
-                    session.delete(replica)
+                    if replica.state not in kept:
+                        session.delete(replica)
                 session.commit()
         except SQLAlchemyError as error:
             _log.error("reconcile_store_failed", error=str(error))
@@ -160,7 +216,7 @@ class Reconciler:
 
 def is_due(replica: AdapterReplica | None, loaded: Collection[str], now: datetime) -> bool:
     """Return whether a wanted adapter must be loaded and tried now."""
-    if replica is None or replica.state == "loading":  # new, or interrupted
+    if replica is None or replica.state in {"loading", "draining"}:  # new, interrupted, or back
         return True
     if replica.state == "failed":
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (replica.attempts - 1))
@@ -168,7 +224,14 @@ def is_due(replica: AdapterReplica | None, loaded: Collection[str], now: datetim
     return replica.state == "ready" and replica.adapter not in loaded
 
 
-def _wanted(session: Session) -> list[Wanted]:
+def forget_other_engines(session: Session, engines: Collection[str]) -> None:
+    """Drop the rows of engines that are not among `engines`: nobody keeps them in order."""
+    for table in (AdapterReplica, EngineReplica):
+        for row in session.exec(select(table).where(col(table.engine).not_in(engines))).all():
+            session.delete(row)
+
+
+def _wanted(session: Session, pinned: tuple[str, ...]) -> list[Wanted]:
     """Return the live adapters, then those of rollouts: what serves most comes back first."""
     live = session.exec(select(Application.live_adapter)).all()
     rollouts = session.exec(
@@ -177,7 +240,7 @@ def _wanted(session: Session) -> list[Wanted]:
         )
     ).all()
     both = [name for row in rollouts for name in (row.baseline_adapter, row.canary_adapter)]
-    names = list(dict.fromkeys(name for name in (*live, *both) if name is not None))
+    names = list(dict.fromkeys(name for name in (*live, *pinned, *both) if name is not None))
     folders = dict(
         session.exec(select(Adapter.name, Adapter.path).where(col(Adapter.name).in_(names))).all()
     )

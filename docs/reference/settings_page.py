@@ -35,6 +35,7 @@ KINDS = {
     "str": "text",
     "str | None": "text",
     "bool | None": "`true` or `false`",
+    "bool": "`true` or `false`",
     "int": "whole number",
     "float": "number",
     "tuple[str, ...]": "list of texts",

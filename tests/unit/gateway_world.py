@@ -1,11 +1,11 @@
-"""A gateway on a free port, over a fake engine and a log in memory, for the gateway's tests."""
+"""A gateway on a free port, over fake engines and a log in memory, for the gateway's tests."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from core.keys import Keys
 from core.settings import (
     ApplicationSettings,
+    CanarySettings,
     EngineSettings,
     GatewaySettings,
     LogSettings,
@@ -40,13 +41,19 @@ ORIGIN = "https://shop.example"
 
 @dataclass
 class World:
-    """Everything around one gateway."""
+    """Everything around one gateway; `engine` is the first of its engines."""
 
     settings: Settings
     engine: FakeEngine
     store: Store
     log: MemoryLog
     forgotten: int = 0  # offset up to which `events` does not look
+    others: Sequence[FakeEngine] = field(default_factory=list[FakeEngine])
+
+    @property
+    def engines(self) -> list[FakeEngine]:
+        """All engines that the gateway may ask."""
+        return [self.engine, *self.others]
 
     @property
     def url(self) -> str:
@@ -88,12 +95,19 @@ class World:
             session.add(row)
             session.commit()
 
-    def add_adapter(self, name: str, *, application: str = APPLICATION) -> None:
-        """Register an adapter that the engine has ready."""
-        self.engine.adapters[name] = f"adapters/{name}"
+    def add_adapter(
+        self,
+        name: str,
+        *,
+        application: str = APPLICATION,
+        on: Sequence[FakeEngine] | None = None,
+    ) -> None:
+        """Register an adapter that the engines in `on` (default: all) have ready."""
         with self.store.session() as session:
             session.add(registered(name, application))
-            session.add(AdapterReplica(adapter=name, engine=self.engine.url, state="ready"))
+            for engine in self.engines if on is None else on:
+                engine.adapters[name] = f"adapters/{name}"
+                session.add(AdapterReplica(adapter=name, engine=engine.url, state="ready"))
             session.commit()
 
     def add_rollout(self, *, share: float, state: str = "canary") -> None:
@@ -122,7 +136,8 @@ class World:
 
         self.engine.wait_until(is_served)
         self.forgotten = self.log.end(INTERACTIONS_TOPIC)
-        self.engine.bodies.clear()
+        for engine in self.engines:
+            engine.bodies.clear()
 
 
 def registered(name: str, application: str, folder: str | None = None) -> Adapter:
@@ -142,20 +157,29 @@ def registered(name: str, application: str, folder: str | None = None) -> Adapte
 
 def gateway_settings(
     folder: Path,
-    engine: FakeEngine,
-    *,
-    applications: Mapping[str, ApplicationSettings] = {},
+    engines: Sequence[FakeEngine],
+    changes: Mapping[str, Mapping[str, Any]],
     **log: Any,
 ) -> Settings:
-    """Return settings with two applications and short times; `applications` replace or add."""
+    """Return settings with two applications and short times.
+
+    `changes` are to the sections `engine` and `canary`, and to the applications.
+    """
+    replicas = tuple(engine.url for engine in engines) if len(engines) > 1 else ()
     return Settings(
         data_dir=folder,
         applications={
-            APPLICATION: ApplicationSettings(api_key=SecretStr(API_KEY)),
-            "bank": ApplicationSettings(api_key=SecretStr("bank-key"), redaction="metadata_only"),
-            **applications,
+            APPLICATION: ApplicationSettings(
+                api_key=SecretStr(API_KEY), **changes.get(APPLICATION, {})
+            ),
+            "bank": ApplicationSettings(
+                api_key=SecretStr("bank-key"),
+                redaction="metadata_only",
+                **changes.get("bank", {}),
+            ),
         },
-        engine=EngineSettings(port=engine.port),
+        engine=EngineSettings(port=engines[0].port, replicas=replicas, **changes.get("engine", {})),
+        canary=CanarySettings(**changes.get("canary", {})),
         gateway=GatewaySettings(
             port=free_port(),
             route_refresh_s=REFRESH_S,
@@ -174,14 +198,17 @@ def open_world(
     log: MemoryLog | None = None,
     prepare: Callable[[World], None] | None = None,
     embeds: bool = False,
+    engines: int = 1,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
     **log_settings: Any,
 ) -> Generator[World]:
     """Give a world whose gateway is up; `prepare` fills the store before it starts."""
-    with FakeEngine(embeds=embeds) as engine:
-        settings = gateway_settings(folder, engine, **log_settings)
+    with ExitStack() as opened:
+        fakes = [opened.enter_context(FakeEngine(embeds=embeds)) for _ in range(engines)]
+        settings = gateway_settings(folder, fakes, changes or {}, **log_settings)
         store = Store(settings.store_address)
         store.create_tables()
-        world = World(settings, engine, store, log or MemoryLog())
+        world = World(settings, fakes[0], store, log or MemoryLog(), others=fakes[1:])
         if prepare is not None:
             prepare(world)
         with running_gateway(world):

@@ -19,6 +19,7 @@ from feedback.tables import (
     Adapter,
     AdapterReplica,
     Application,
+    EngineReplica,
     Feedback,
     Interaction,
     Rollout,
@@ -76,10 +77,13 @@ def conductor(store: Store, log: MemoryLog) -> Conductor:
     return Conductor(store, log, RULES)
 
 
-def say(store: Store, adapter: str, state: str, error: str | None = None) -> None:
+def say(
+    store: Store, adapter: str, state: str, error: str | None = None, *, engine: str = "e"
+) -> None:
     """Let an engine say something of an adapter."""
     with store.session() as session:
-        session.merge(AdapterReplica(adapter=adapter, engine="e", state=state, error=error))
+        session.merge(EngineReplica(engine=engine, state="up"))
+        session.merge(AdapterReplica(adapter=adapter, engine=engine, state=state, error=error))
         session.commit()
 
 
@@ -250,3 +254,47 @@ def test_a_canary_past_its_deadline_is_inconclusive(store: Store, conductor: Con
         session.add(row)
         session.commit()
     assert conductor.check(rollout.id).state == "inconclusive"
+
+
+def test_a_rollout_waits_until_every_engine_is_ready(store: Store, conductor: Conductor) -> None:
+    """Two engines are up, one is still loading; one that is down is not waited for."""
+    rollout = conductor.start("desk--v1")
+    say(store, "desk--v1", "ready", engine="one")
+    say(store, "desk--v1", "loading", engine="two")
+    with store.session() as session:
+        session.add(EngineReplica(engine="three", state="down"))
+        session.commit()
+    assert conductor.check(rollout.id).state == "shadow"
+    say(store, "desk--v1", "ready", engine="two")
+    assert conductor.check(rollout.id).state == "canary"
+
+
+def test_a_rollout_waits_for_its_shadow_pairs(store: Store, log: MemoryLog) -> None:
+    """Answers that nobody saw are counted as pairs, and as nothing else."""
+    conductor = Conductor(store, log, RULES.model_copy(update={"shadow_min_pairs": 2}))
+    rollout = conductor.start("desk--v1")
+    say(store, "desk--v1", "ready")
+    assert conductor.check(rollout.id).state == "shadow"
+    with store.session() as session:
+        for number in range(2):
+            session.add(
+                Interaction(
+                    id=new_id(),
+                    event_id=new_id(),
+                    application="desk",
+                    arm="canary",
+                    rollout_id=rollout.id,
+                    shadow_of=f"seen-{number}",
+                    endpoint="/v1/chat/completions",
+                    requested_model="desk",
+                    latency_s=0.1,
+                    started_at=utc_now(),
+                )
+            )
+        session.commit()
+    moved = conductor.check(rollout.id)
+    assert (moved.state, "2 requests in shadow" in moved.reason) == ("canary", True)
+    conductor.check(rollout.id)
+    with store.session() as session:
+        (record,) = session.exec(select(VerdictRecord)).all()
+    assert record.counts["steps"] == []

@@ -302,6 +302,22 @@ def test_another_program_on_a_port_is_wrong(body: bytes) -> None:
     assert "RATCHET_GATEWAY__PORT" in found[1].mend
 
 
+def test_replicas_of_others_must_all_answer() -> None:
+    """Those that do not are named."""
+    with http_server(MODELS) as port:
+        here, away = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{free_port()}"
+        good = engine_check(Settings(engine=EngineSettings(replicas=(here,))))
+        bad = engine_check(Settings(engine=EngineSettings(replicas=(here, away))))
+    assert (good.ok, good.detail) == (True, "1 of 1 replicas answer")
+    assert (bad.ok, bad.detail) == (False, f"1 of 2 replicas answer; not {away}")
+
+
+def test_kubernetes_engines_are_named_and_not_asked() -> None:
+    """The doctor may run outside of the cluster."""
+    check = engine_check(Settings(engine=EngineSettings(kubernetes_service="models/vllm:http")))
+    assert (check.ok, check.detail) == (None, "by Kubernetes: models/vllm:http")
+
+
 def test_a_silent_port_may_be_a_starting_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """vLLM takes its port long before it answers there."""
     monkeypatch.setattr(ports, "ANSWER_TIMEOUT_S", 0.05)

@@ -262,7 +262,7 @@ def test_an_adapter_that_the_engine_forgot_falls_back(rollout_world: World) -> N
     assert answer.headers["x-ratchet-adapter"] == "base"
     (event,) = rollout_world.events()
     assert (event.status, event.rollout_id) == ("ok", None)
-    assert event.parameters == {"fell_back": True}
+    assert event.parameters == {"fell_back": "missing"}
 
 
 def test_a_new_live_adapter_reaches_traffic_without_a_restart(world: World) -> None:

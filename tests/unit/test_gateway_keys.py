@@ -7,9 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
-from core.settings import ApplicationSettings
 from feedback.api_keys import KeyLimits
 from feedback.key_store import KeyWish, create_key, revoke_key
 from tests.unit.gateway_world import API_KEY, APPLICATION, ORIGIN, World, open_world
@@ -23,10 +21,8 @@ OWN_ORIGIN = "https://bank.example"
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A gateway whose second application has an origin and a body size of its own."""
     folder: Path = tmp_path_factory.mktemp("keys")
-    bank = ApplicationSettings(
-        api_key=SecretStr("bank-key"), allowed_origins=(OWN_ORIGIN,), max_body_bytes=400
-    )
-    with open_world(folder, applications={"bank": bank}) as opened:
+    bank = {"allowed_origins": (OWN_ORIGIN,), "max_body_bytes": 400}
+    with open_world(folder, changes={"bank": bank}) as opened:
         yield opened
 
 

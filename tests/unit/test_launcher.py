@@ -21,10 +21,12 @@ import pytest
 from core.errors import EngineUnavailable, SettingsError
 from core.settings import EngineSettings, Settings
 from feedback.store import Store
+from feedback.tables import EngineReplica
 from serving import launcher
 from serving.engine import serve_engine
 from serving.hardware import detect
 from serving.launcher import SOURCE_ROOT, Command, engine_command, run_engine
+from tests.fakes.engine import FakeEngine
 from tests.ports import free_port
 
 
@@ -178,6 +180,33 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
             serve_engine(settings, store, threading.Event(), command=fake_command(settings))
     store.close()
     assert caught.value.field == "engine.port"
+
+
+def test_engines_of_others_are_kept_right_and_not_started(tmp_path: Path) -> None:
+    """With engine.replicas nothing is started, not even with a model that is missing."""
+    with FakeEngine() as engine:
+        settings = Settings(
+            data_dir=tmp_path,
+            engine=EngineSettings(
+                model=tmp_path / "nowhere", replicas=(engine.url,), reconcile_every_s=0.02
+            ),
+        )
+        store = Store(settings.store_address)
+        store.create_tables()
+        stop = threading.Event()
+        thread = threading.Thread(target=serve_engine, args=(settings, store, stop))
+        thread.start()
+        wait_until(lambda: _engine_state(store, engine.url) == "up")
+        stop.set()
+        thread.join(10)
+        store.close()
+    assert not thread.is_alive()
+
+
+def _engine_state(store: Store, url: str) -> str | None:
+    with store.session() as session:
+        row = session.get(EngineReplica, url)
+    return row.state if row else None
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ class World:
     folder: Path
     store: Store
     engine: FakeEngine
+    client: EngineClient
     reconciler: Reconciler
 
     def add_adapter(self, name: str, *, rank: int = 8) -> str:
@@ -95,7 +96,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     store.create_tables()
     with FakeEngine() as engine:
         async with EngineClient(engine.url) as client:
-            yield World(tmp_path, store, engine, Reconciler(store, client))
+            yield World(tmp_path, store, engine, client, Reconciler(store, client))
     store.close()
 
 
@@ -129,6 +130,43 @@ async def test_what_no_row_wants_is_unloaded(world: World) -> None:
     await world.reconciler.reconcile_once()
     assert set(world.engine.adapters) == {"shop--v1"}
     assert world.state("shop--v2") is None
+    assert world.state("shop--v1") == "ready"
+
+
+async def test_an_adapter_drains_before_it_is_unloaded(world: World) -> None:
+    """Gateways see that it drains and stop; only after drain_s the engine forgets it."""
+    folder = world.add_adapter("shop--v1")
+    world.set_live("shop--v1")
+    patient = Reconciler(world.store, world.client, drain_s=60.0)
+    await patient.reconcile_once()
+    world.set_live(None)
+    for _ in range(2):
+        await patient.reconcile_once()
+        assert world.state("shop--v1") == "draining"
+        assert world.engine.adapters == {"shop--v1": folder}
+    world.let_pause_pass("shop--v1")
+    await patient.reconcile_once()
+    assert (world.state("shop--v1"), world.engine.adapters) == (None, {})
+
+
+async def test_a_draining_adapter_that_is_wanted_again_is_tried_and_ready(world: World) -> None:
+    """A rollback to it needs no loading."""
+    world.add_adapter("shop--v1")
+    world.set_live("shop--v1")
+    patient = Reconciler(world.store, world.client, drain_s=60.0)
+    await patient.reconcile_once()
+    world.set_live(None)
+    await patient.reconcile_once()
+    world.set_live("shop--v1")
+    await patient.reconcile_once()
+    assert world.state("shop--v1") == "ready"
+    assert len(world.engine.bodies) == 2
+
+
+async def test_a_pinned_adapter_is_wanted(world: World) -> None:
+    """Also where no row says that it is live."""
+    world.add_adapter("shop--v1")
+    await Reconciler(world.store, world.client, pinned=["shop--v1"]).reconcile_once()
     assert world.state("shop--v1") == "ready"
 
 

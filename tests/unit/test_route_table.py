@@ -7,15 +7,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from core.clock import utc_now
+from core.settings import ApplicationSettings
 from feedback.store import Store
 from feedback.tables import AdapterReplica, Application, Rollout
 from serving.route_table import RouteTable, Snapshot
-from serving.routing import Route
+from serving.routing import Pin, Route
 from tests.unit.gateway_world import registered
 
 ENGINE = "http://127.0.0.1:1"
+OTHER = "http://127.0.0.1:2"
+ENGINES = (ENGINE, OTHER)
 
 
 @pytest.fixture
@@ -48,8 +52,8 @@ def rollout(name: str, state: str, *, age_s: float = 0.0, ended: bool = False) -
     )
 
 
-def snapshot(store: Store) -> Snapshot:
-    table = RouteTable(store, ENGINE)
+def snapshot(store: Store, **overrides: ApplicationSettings) -> Snapshot:
+    table = RouteTable(store, lambda: ENGINES, overrides)
     table.refresh()
     assert table.current is not None
     return table.current
@@ -117,7 +121,40 @@ def test_only_own_and_ready_adapters_can_be_asked_for(store: Store) -> None:
 def test_without_a_store_there_are_no_routes_yet(tmp_path: Path) -> None:
     """A store without tables gives no snapshot, and no exception either."""
     store = Store(f"sqlite:///{tmp_path / 'empty.db'}")
-    table = RouteTable(store, ENGINE)
+    table = RouteTable(store, lambda: ENGINES)
     table.refresh()
     assert table.current is None
     store.close()
+
+
+def test_the_snapshot_knows_which_engines_have_an_adapter(store: Store) -> None:
+    """Only where it is ready; an engine that drains it gets no more requests for it."""
+    add(
+        store,
+        Application(name="shop"),
+        AdapterReplica(adapter="shop--v1", engine=ENGINE, state="ready"),
+        AdapterReplica(adapter="shop--v1", engine=OTHER, state="ready"),
+        AdapterReplica(adapter="shop--v2", engine=ENGINE, state="draining"),
+        AdapterReplica(adapter="shop--v2", engine=OTHER, state="ready"),
+        AdapterReplica(adapter="shop--v3", engine=ENGINE, state="draining"),
+    )
+    found = snapshot(store)
+    assert found.having("shop--v1") == {ENGINE, OTHER}
+    assert found.having("shop--v2") == {OTHER}
+    assert found.having("shop--v3") == frozenset()
+    assert found.having(None) is None
+    assert found.route("shop").ready == {"shop--v1", "shop--v2"}
+
+
+def test_the_settings_override_routes(store: Store) -> None:
+    """A pin, `base` as a pin, and no canaries; also for an application without a row."""
+    add(store, Application(name="shop", live_adapter="shop--v1"))
+    key = SecretStr("key")
+    found = snapshot(
+        store,
+        shop=ApplicationSettings(api_key=key, adapter="shop--v0"),
+        bank=ApplicationSettings(api_key=key, adapter="base", canary=False),
+    )
+    shop, bank = found.route("shop"), found.route("bank")
+    assert (shop.live_adapter, shop.pin, shop.takes_canary) == ("shop--v1", Pin("shop--v0"), True)
+    assert (bank.live_adapter, bank.pin, bank.takes_canary) == (None, Pin(None), False)

@@ -56,6 +56,8 @@ def test_the_default_file_is_read(folder: Path) -> None:
         ("[canary]\nshares = [0.5, 0.1]\n", "shares must be positive and grow"),
         ("[applications.shop]\n", "applications.shop.api_key"),
         ("engine = [", "not valid TOML"),
+        ('[engine]\nreplicas = ["gpu-1:8100"]\n', "gpu-1:8100 is no URL"),
+        ('[engine]\nkubernetes_service = "vllm"\n', "vllm must be namespace/service:port"),
     ],
 )
 def test_a_wrong_file_is_refused_by_name(folder: Path, text: str, named: str) -> None:

@@ -8,7 +8,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.settings import CanarySettings
-from loop.stages import Move, Observation, Position, next_move, promotion, rollback
+from loop.stages import (
+    Move,
+    Observation,
+    Position,
+    ReplicaWord,
+    next_move,
+    promotion,
+    readiness,
+    rollback,
+)
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 RULES = CanarySettings(
@@ -111,3 +120,59 @@ def test_what_has_ended_or_is_paused_does_not_move(state: str) -> None:
     """Only a person moves these."""
     seen = replace(QUIET, decision="promote")
     assert next_move(at(state), seen, RULES, after(10**9)) is None
+
+
+def test_shadow_waits_for_its_pairs_or_its_time() -> None:
+    """Enough answers of the canary, or shadow_max_s for a quiet application."""
+    rules = RULES.model_copy(update={"shadow_min_pairs": 20, "shadow_max_s": 600.0})
+    few, enough = replace(QUIET, shadow_pairs=19), replace(QUIET, shadow_pairs=20)
+    assert next_move(at("shadow"), few, rules, after(599)) is None
+    assert next_move(at("shadow"), few, rules, after(600)) is not None
+    move = next_move(at("shadow"), enough, rules, after(5))
+    assert move is not None
+    assert "20 requests in shadow" in move.reason
+
+
+def test_the_share_does_not_grow_while_an_engine_lacks_the_adapter() -> None:
+    """More users on fewer engines would slow the canary for a reason of our own."""
+    seen = replace(QUIET, ready=False, step_exposures=30)
+    assert next_move(at("canary"), seen, RULES, after(60)) is None
+
+
+def test_a_promotion_waits_for_the_engines_too() -> None:
+    """Until its deadline; harm needs no engine."""
+    seen = replace(QUIET, ready=False, decision="promote")
+    assert next_move(at("canary", 1), seen, RULES, after(60)) is None
+    move = next_move(at("canary", 1), seen, RULES, after(1_000))
+    assert move is not None
+    assert move.state == "inconclusive"
+
+
+READY, LOADING, REFUSED = ReplicaWord("ready"), ReplicaWord("loading"), ReplicaWord("refused", "x")
+
+
+@pytest.mark.parametrize(
+    ("words", "share", "expected"),
+    [
+        ({"a": READY, "b": READY}, 1.0, (True, None)),
+        ({"a": READY}, 1.0, (False, None)),
+        ({"a": READY, "b": LOADING}, 1.0, (False, None)),
+        ({"a": READY, "b": LOADING}, 0.5, (True, None)),
+        ({"a": READY, "b": REFUSED}, 1.0, (False, "x")),
+        ({"a": READY, "b": REFUSED}, 0.5, (True, None)),
+        ({"a": REFUSED, "b": REFUSED}, 0.5, (False, "x")),
+        ({"a": ReplicaWord("refused")}, 1.0, (False, "refused")),
+        ({"a": READY, "b": READY, "gone": REFUSED}, 1.0, (True, None)),
+    ],
+)
+def test_readiness_over_several_engines(
+    words: dict[str, ReplicaWord], share: float, expected: tuple[bool, str | None]
+) -> None:
+    """Every engine that is up, or the set share of them; refused when that cannot be reached."""
+    rules = RULES.model_copy(update={"ready_share": share})
+    assert readiness(["a", "b"], words, rules) == expected
+
+
+def test_without_an_engine_nothing_is_ready() -> None:
+    """And nothing refused: there is nobody to refuse."""
+    assert readiness([], {"a": REFUSED}, RULES) == (False, None)

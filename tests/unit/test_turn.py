@@ -5,15 +5,24 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from rich.console import Console
 
 from core.clock import utc_now
-from core.errors import GateError, NotFoundError, TrainingError
-from core.settings import load_settings
-from feedback.tables import Adapter, AdapterReplica, DatasetMember, DatasetVersion, Rollout
+from core.errors import GateError, NotFoundError, StateError, TrainingError
+from core.settings import ApplicationSettings, load_settings
+from feedback.tables import (
+    Adapter,
+    AdapterReplica,
+    DatasetMember,
+    DatasetVersion,
+    EngineReplica,
+    Rollout,
+)
 from loop.conductor import Conductor
 from loop.narration import Narrator
 from loop.turn import (
@@ -75,6 +84,7 @@ def dataset(parts: Parts, rows: int) -> DatasetVersion:
 def replica_says(parts: Parts, state: str) -> None:
     """Let the engine say something of `desk--v1`."""
     with parts.store.session() as session:
+        session.merge(EngineReplica(engine="e", state="up"))
         session.merge(AdapterReplica(adapter="desk--v1", engine="e", state=state))
         session.commit()
 
@@ -126,6 +136,14 @@ def test_an_adapter_whose_gate_failed_is_not_started(parts: Parts) -> None:
         start_canary(parts, "desk--v2")
     with parts.store.session() as session:
         assert session.get_one(Adapter, "desk--v2").status == "candidate"
+
+
+def test_an_application_that_takes_no_canaries_starts_none(parts: Parts) -> None:
+    """The settings to change are named."""
+    kept_out = ApplicationSettings(api_key=SecretStr("key"), canary=False)
+    settings = parts.settings.model_copy(update={"applications": {"desk": kept_out}})
+    with pytest.raises(StateError, match=r"applications\.desk\.adapter"):
+        start_canary(replace(parts, settings=settings), "desk--v1")
 
 
 def test_the_gates_reasons_are_told_as_they_are(
