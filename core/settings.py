@@ -28,6 +28,7 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost"})  # the gateway listens on
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Alpha = Annotated[float, Field(gt=0.0, lt=1.0)]
+Positive = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 RedactionMode = Literal["full", "redacted", "metadata_only"]
 
@@ -44,10 +45,10 @@ class ApplicationSettings(Section):
     api_key: SecretStr
     redaction: RedactionMode = "redacted"  # DESIGN: what is written holds no personal data
     allowed_origins: tuple[str, ...] = ()  # CORS, beside gateway.allowed_origins
-    requests_per_minute: Annotated[int, Field(ge=1)] | None = None  # per key; none: no limit
-    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None  # of prompts and answers
-    concurrent: Annotated[int, Field(ge=1)] | None = None  # requests of a key at once
-    max_body_bytes: Annotated[int, Field(ge=1)] | None = None  # none: gateway.max_body_bytes
+    requests_per_minute: Positive | None = None  # per key; none: no limit
+    tokens_per_minute: Positive | None = None  # of prompts and answers
+    concurrent: Positive | None = None  # requests of a key at once
+    max_body_bytes: Positive | None = None  # none: gateway.max_body_bytes
     adapter: str | None = None  # answers instead of what is live; `base` is the base model
     canary: bool = True  # false: keeps it out of rollouts and shadow
 
@@ -216,7 +217,7 @@ class CanarySettings(Section):
     holdback: Share = 0.05  # stays on the old adapter during the watch
     watch_s: float = 86_400.0
     check_every_s: float = 5.0
-    ready_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0  # of engines, before a step
+    ready_share: Share = Field(default=1.0, gt=0.0)  # of engines, before a step
     shadow_share: Share = 0.1  # of requests that the canary answers too; our choice
     shadow_concurrent: int = Field(default=4, ge=0)  # at once per gateway; what is more is dropped
     shadow_min_pairs: int = Field(default=0, ge=0)  # our choice: a quiet application is not stuck

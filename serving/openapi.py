@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from litestar import Response, get
@@ -29,8 +29,11 @@ from serving.dialects.embeddings import EMBEDDINGS
 from serving.dialects.messages import MESSAGES
 from serving.dialects.protocol import Dialect
 from serving.dialects.responses import RESPONSES
+from serving.routing import ARM_HEADER, Arm, Fallback
 
 Json = dict[str, Any]
+
+ARMS = list(get_args(Arm))
 
 TURNS = [{"role": "user", "content": "Where is my parcel?"}]
 KEYED: list[Json] = [{"bearer": []}, {"api_key": []}]
@@ -97,6 +100,7 @@ def openapi_document() -> Json:
         "paths": {
             **{spoken.dialect.path: {"post": _inference(spoken, ref)} for spoken, ref in inference},
             "/v1/feedback": {"post": _feedback()},
+            "/v1/feedback/thumbs.js": {"get": _script()},
             "/v1/models": {"get": _models()},
             "/health/live": {"get": _read("Whether the process lives", _ref("Health"))},
             "/health/ready": {"get": _ready()},
@@ -127,6 +131,7 @@ def _inference(spoken: _Spoken, request: Json) -> Json:
         "summary": spoken.summary,
         "operationId": path.removeprefix("/v1/").replace("/", "_"),
         "security": KEYED,
+        "parameters": [_ARM],
         "requestBody": _body(request, examples),
         "responses": {
             "200": {
@@ -167,6 +172,19 @@ def _feedback() -> Json:
     }
 
 
+def _script() -> Json:
+    return {
+        "summary": "The component by which end users rate an answer",
+        "responses": {
+            "200": {
+                "description": "A script that defines `<ratchet-thumbs>`.",
+                "content": {"text/javascript": {"schema": {"type": "string"}}},
+            },
+            "304": {"description": "The client has it."},
+        },
+    }
+
+
 def _models() -> Json:
     models = {"type": "array", "items": _object({"id": {"type": "string"}})}
     schema = _object({"object": {"const": "list"}, "data": models})
@@ -203,7 +221,8 @@ def _schemas() -> Json:
     error = _object({"message": text, "type": text, "param": name, "code": name})
     spoken = _object({"type": text, "message": text})
     stamp = _object({"interaction": text, "receipt": text, "adapter": text})
-    stamp["properties"]["arm"] = {"enum": ["baseline", "canary"]}
+    stamp["properties"]["arm"] = {"enum": ARMS}
+    stamp["properties"]["fallback"] = {"enum": list(get_args(Fallback))}
     accepted = {"id": text, "interaction_id": text, "kind": {"enum": list(KINDS)}}
     return {
         "Error": _object({"error": error}),
@@ -260,4 +279,15 @@ def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-_STAMP_HEADERS = ("x-ratchet-interaction", "x-ratchet-receipt", "x-ratchet-adapter")
+_STAMP_HEADERS = (
+    "x-ratchet-interaction",
+    "x-ratchet-receipt",
+    "x-ratchet-adapter",
+    "x-ratchet-fallback",
+)
+_ARM: Json = {
+    "name": ARM_HEADER,
+    "in": "header",
+    "description": "The arm that shall answer, for keys with scope `ops`; it is no exposure.",
+    "schema": {"enum": ARMS},
+}

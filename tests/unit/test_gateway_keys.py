@@ -10,7 +10,15 @@ import pytest
 
 from feedback.api_keys import KeyLimits
 from feedback.key_store import KeyWish, create_key, revoke_key
-from tests.unit.gateway_world import API_KEY, APPLICATION, ORIGIN, World, open_world
+from tests.unit.gateway_world import (
+    API_KEY,
+    APPLICATION,
+    CANARY,
+    LIVE,
+    ORIGIN,
+    World,
+    open_world,
+)
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "base", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 9}
@@ -181,3 +189,23 @@ def test_pages_call_only_for_applications_that_allow_them(world: World) -> None:
     refused = asked(world, API_KEY, origin=OWN_ORIGIN)
     assert (refused.status_code, refused.json()["error"]["param"]) == (403, "origin")
     assert f"applications.{APPLICATION}.allowed_origins" in refused.json()["error"]["message"]
+
+
+def test_an_operator_may_force_an_arm(world: World) -> None:
+    """By header and with scope `ops`; it answers from that arm, and is no exposure."""
+    world.add_live_adapter(LIVE)
+    world.add_adapter(CANARY)
+    world.add_rollout(share=0.01)
+    _, secret = made(world, "infer", "ops")
+    body = BODY | {"model": APPLICATION}
+    forced = {"x-ratchet-arm": "canary"}
+    world.engine.wait_until(
+        lambda: asked(world, secret, body=body, **forced).headers["x-ratchet-adapter"] == CANARY
+    )
+    world.forget()
+    answer = asked(world, secret, body=body, **forced)
+    assert answer.headers["x-ratchet-adapter"] == CANARY
+    event = world.wait_for_event()
+    assert (event.adapter, event.rollout_id, event.step) == (CANARY, None, None)
+    _, plain = made(world, "infer")
+    assert asked(world, plain, body=body, **forced).status_code == 403
