@@ -49,6 +49,7 @@ class ApplicationSettings(Section):
     tokens_per_minute: Positive | None = None  # of prompts and answers
     concurrent: Positive | None = None  # requests of a key at once
     max_body_bytes: Positive | None = None  # none: gateway.max_body_bytes
+    request_timeout_s: float | None = Field(default=None, gt=0.0)  # none: the gateway's
     adapter: str | None = None  # answers instead of what is live; `base` is the base model
     canary: bool = True  # false: keeps it out of rollouts and shadow
 
@@ -260,6 +261,11 @@ class Settings(BaseSettings):
     def store_address(self) -> str:
         """The store's SQLAlchemy URL."""
         return self.store_url or f"sqlite:///{self.data_dir.resolve() / 'store.db'}"
+
+    def request_timeout_s(self, application: str) -> float:
+        """How long an answer for `application` may take."""
+        own = self.applications[application].request_timeout_s
+        return self.gateway.request_timeout_s if own is None else own
 
     @property
     def max_body_bytes(self) -> int:

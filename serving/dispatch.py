@@ -18,7 +18,13 @@ from core.errors import EngineError, EngineUnavailable, NotFoundError
 from feedback.key_ring import KeyRing
 from serving.admission import Admission
 from serving.breaker import Breakers
-from serving.engine_client import EngineAnswer, EngineBusy, ModelMissing, NotConnected
+from serving.engine_client import (
+    EngineAnswer,
+    EngineBusy,
+    EngineRequest,
+    ModelMissing,
+    NotConnected,
+)
 from serving.engine_pool import EnginePool
 from serving.exchange import Asked, Exchange, Ledger, Outcome
 from serving.hardware import BASE_MODEL_NAME
@@ -119,7 +125,9 @@ async def open_answer(serving: Serving, exchange: Exchange, engines: list[str]) 
     try:
         with part("engine"):
             body = engine_body(asked.request, exchange.served_by)
-            return await serving.engines.open(engines, key, asked.endpoint, body)
+            timeout_s = serving.ledger.settings.request_timeout_s(asked.application)
+            request = EngineRequest(asked.endpoint, body, timeout_s)
+            return await serving.engines.open(engines, key, request)
     except ModelMissing:
         raise
     except EngineError as error:

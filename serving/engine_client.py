@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -68,6 +69,15 @@ class _ModelList(msgspec.Struct):
     data: list[_ModelCard]
 
 
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """What is posted to an engine, and how long its answer may take in all."""
+
+    path: str
+    body: bytes
+    timeout_s: float = ADMIN_TIMEOUT_S
+
+
 class EngineAnswer:
     """An answer that has begun with status 200. Closing it early aborts it in the engine."""
 
@@ -105,9 +115,8 @@ class EngineAnswer:
 class EngineClient:
     """One engine, found at `url`."""
 
-    def __init__(self, url: str, *, answer_timeout_s: float = ADMIN_TIMEOUT_S) -> None:
+    def __init__(self, url: str) -> None:
         self.url = url
-        self._answer_timeout_s = answer_timeout_s
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -128,16 +137,18 @@ class EngineClient:
             self._session = None
 
     async def open(
-        self, path: str, body: bytes, *, on_close: Callable[[], None] | None = None
+        self, request: EngineRequest, *, on_close: Callable[[], None] | None = None
     ) -> EngineAnswer:
-        """Return the engine's answer to POST `path` as soon as its head is there; close it.
+        """Return the engine's answer to a request as soon as its head is there; close it.
 
         `on_close` is called once, when the answer is closed.
 
         Raises: NotConnected, EngineBusy, EngineUnavailable, ModelMissing, EngineError,
             RequestError.
         """
-        return EngineAnswer(await self._post(path, body, self._answer_timeout_s), on_close)
+        return EngineAnswer(
+            await self._post(request.path, request.body, request.timeout_s), on_close
+        )
 
     async def is_healthy(self) -> bool:
         """Return whether the engine answers and says that it works."""
@@ -239,7 +250,7 @@ def _faults(url: object) -> Generator[None]:
     except TimeoutError as error:
         raise EngineUnavailable(
             f"the engine at {url} did not finish in time: "
-            "ask for fewer tokens, or raise gateway.request_timeout_s"
+            "ask for fewer tokens, or raise request_timeout_s of the gateway or the application"
         ) from error
     except aiohttp.ClientError as error:
         raise EngineUnavailable(

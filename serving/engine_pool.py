@@ -18,7 +18,14 @@ import structlog
 
 from core.settings import EngineSettings
 from serving.engine_choice import HealthRules, check_pause_s, choose_engine, is_ejected
-from serving.engine_client import EngineAnswer, EngineBusy, EngineClient, ModelMissing, NotConnected
+from serving.engine_client import (
+    EngineAnswer,
+    EngineBusy,
+    EngineClient,
+    EngineRequest,
+    ModelMissing,
+    NotConnected,
+)
 from serving.engine_list import EngineList
 
 _log = structlog.get_logger(__name__)
@@ -41,15 +48,12 @@ class _Member:
 class EnginePool:
     """The engines of `engines`; use it in an `async with` block."""
 
-    def __init__(
-        self, engines: EngineList, settings: EngineSettings, *, answer_timeout_s: float
-    ) -> None:
+    def __init__(self, engines: EngineList, settings: EngineSettings) -> None:
         self._engines = engines
         self._settings = settings
         self._rules = HealthRules(
             settings.check_every_s, settings.eject_after, settings.longest_ejection_s
         )
-        self._answer_timeout_s = answer_timeout_s
         self._members: dict[str, _Member] = {}
         self._leaving: list[_Member] = []
         self._following: asyncio.Task[None] | None = None
@@ -96,7 +100,7 @@ class EnginePool:
         return any(await asyncio.gather(*[client.is_healthy() for client in clients]))
 
     async def open(
-        self, engines: Collection[str], key: bytes, path: str, body: bytes
+        self, engines: Collection[str], key: bytes, request: EngineRequest
     ) -> EngineAnswer:
         """Return the answer of one of `engines`, begun; close it.
 
@@ -111,7 +115,7 @@ class EnginePool:
             url = choose_engine(left, key, self._settings.load_factor)
             del left[url]
             try:
-                return await self._open_on(self._members[url], path, body)
+                return await self._open_on(self._members[url], request)
             except (NotConnected, EngineBusy, ModelMissing) as error:
                 fault = error
                 if left:
@@ -119,10 +123,10 @@ class EnginePool:
             left = {other: load for other, load in left.items() if other in self._members}
         raise fault or NotConnected("there is no engine: see engine.replicas, or `ratchet doctor`")
 
-    async def _open_on(self, member: _Member, path: str, body: bytes) -> EngineAnswer:
+    async def _open_on(self, member: _Member, request: EngineRequest) -> EngineAnswer:
         member.in_flight += 1
         try:
-            return await member.client.open(path, body, on_close=member.release)
+            return await member.client.open(request, on_close=member.release)
         except BaseException as error:
             member.release()
             if isinstance(error, NotConnected) and not is_ejected(member.failures, self._rules):
@@ -158,7 +162,7 @@ class EnginePool:
             self._leaving.append(member)
         for url in self._engines.urls:
             if url not in self._members:
-                client = EngineClient(url, answer_timeout_s=self._answer_timeout_s)
+                client = EngineClient(url)
                 member = _Member(await client.__aenter__())
                 member.watch = asyncio.create_task(self._watch(member))
                 self._members[url] = member

@@ -131,9 +131,7 @@ def _serving(settings: Settings, store: Store, ledger: Ledger) -> Serving:
     engines = EngineList(settings.engine)
     return Serving(
         ledger=ledger,
-        engines=EnginePool(
-            engines, settings.engine, answer_timeout_s=settings.gateway.request_timeout_s
-        ),
+        engines=EnginePool(engines, settings.engine),
         table=RouteTable(store, lambda: engines.urls, settings.applications),
         breakers=Breakers(settings.engine.breaker_errors, settings.engine.breaker_pause_s),
         callers=KeyRing(settings, store),

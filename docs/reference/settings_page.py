@@ -41,6 +41,7 @@ KINDS = {
     "SecretStr | None": "secret",
     "Path | None": "path",
     "float": "number",
+    "float | None": "number",
     "tuple[str, ...]": "list of texts",
     "tuple[Share, ...]": "list of numbers from 0 to 1",
     "tuple[SecretStr, ...]": "list of secrets",

@@ -18,7 +18,14 @@ from serving.dialects.chat import CHAT, COMPLETIONS
 from serving.dialects.messages import MESSAGES
 from serving.dialects.protocol import Dialect, Fate
 from serving.dialects.responses import RESPONSES
-from serving.engine_client import EngineAnswer, EngineClient, ModelMissing, NotConnected, NotOffered
+from serving.engine_client import (
+    EngineAnswer,
+    EngineClient,
+    EngineRequest,
+    ModelMissing,
+    NotConnected,
+    NotOffered,
+)
 from serving.requests import InferenceRequest, engine_body, parse
 from serving.sse import Splitter
 from tests.fakes.engine import FakeEngine
@@ -67,7 +74,7 @@ def body(model: str = "base", **fields: Any) -> bytes:
 
 
 async def read_json(client: EngineClient, path: str, request: bytes) -> Any:
-    answer = await client.open(path, request)
+    answer = await client.open(EngineRequest(path, request))
     try:
         return msgspec.json.decode(await answer.read())
     finally:
@@ -100,7 +107,7 @@ async def test_an_answer_is_read_with_its_counts(
 ) -> None:
     """In each dialect an answer has text, a finish reason in OpenAI's words, and token counts."""
     asked = engine_body(request_of(dialect, **fields), "base")
-    answer = await client.open(dialect.path, asked)
+    answer = await client.open(EngineRequest(dialect.path, asked))
     said = dialect.read_answer(await answer.read())
     answer.close()
     assert said.text
@@ -126,7 +133,7 @@ async def test_a_stream_is_read_to_its_end(
     request = request_of(dialect, stream=True, **fields)
     assert dialect.open_stream is not None
     reader = dialect.open_stream(request)
-    answer = await client.open(dialect.path, engine_body(request, "base"))
+    answer = await client.open(EngineRequest(dialect.path, engine_body(request, "base")))
     events = await read_events(answer)
     fates = [reader.read(event) for event in events]
     said = reader.transcript.said()
@@ -147,7 +154,7 @@ async def test_what_passes_early_passes_whole(
     request = request_of(dialect, stream=True, **fields)
     assert dialect.open_stream is not None
     reader = dialect.open_stream(request)
-    answer = await client.open(dialect.path, engine_body(request, "base"))
+    answer = await client.open(EngineRequest(dialect.path, engine_body(request, "base")))
     early = 0
     for event in await read_events(answer):
         starts = [reader.passes(event[:size]) for size in range(len(event))]
@@ -163,19 +170,19 @@ async def test_an_unknown_model_is_missing(
     """A model that the engine does not have is told apart from other faults."""
     asked = engine_body(request_of(dialect, **fields), "nobody--v1")
     with pytest.raises(ModelMissing, match="nobody--v1"):
-        await client.open(dialect.path, asked)
+        await client.open(EngineRequest(dialect.path, asked))
 
 
 async def test_a_path_without_a_model_for_it_is_not_offered(client: EngineClient) -> None:
     """A generative model makes no embeddings, and that is no missing model."""
     with pytest.raises(NotOffered, match="does not offer"):
-        await client.open("/v1/embeddings", body(input=PROMPT))
+        await client.open(EngineRequest("/v1/embeddings", body(input=PROMPT)))
 
 
 async def test_too_many_tokens_are_the_clients_fault(client: EngineClient) -> None:
     """A request beyond the context window comes back as the client's own error."""
     with pytest.raises(RequestError, match="100000"):
-        await client.open("/v1/completions", body(prompt=PROMPT, max_tokens=100_000))
+        await client.open(EngineRequest("/v1/completions", body(prompt=PROMPT, max_tokens=100_000)))
 
 
 async def test_an_adapter_comes_answers_and_goes(
@@ -232,7 +239,7 @@ async def test_unloading_what_is_not_there_is_no_error(client: EngineClient) -> 
 async def test_an_answer_that_is_left_is_aborted(client: EngineClient) -> None:
     """Closing a stream early ends the request in the engine too."""
     asked = body(prompt=PROMPT, max_tokens=1500, stream=True, ignore_eos=True)
-    answer = await client.open("/v1/completions", asked)
+    answer = await client.open(EngineRequest("/v1/completions", asked))
     async for _ in answer.chunks():
         break
     answer.close()
@@ -246,7 +253,7 @@ async def test_nobody_there_is_not_connected() -> None:
     async with EngineClient("http://127.0.0.1:9") as nobody:
         assert not await nobody.is_healthy()
         with pytest.raises(NotConnected, match="no engine"):
-            await nobody.open("/v1/completions", body(prompt=PROMPT))
+            await nobody.open(EngineRequest("/v1/completions", body(prompt=PROMPT)))
 
 
 async def running_requests(url: str) -> float:

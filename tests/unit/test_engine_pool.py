@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import RequestError
 from core.settings import EngineSettings
-from serving.engine_client import EngineAnswer, NotConnected
+from serving.engine_client import EngineAnswer, EngineRequest, NotConnected
 from serving.engine_list import EngineList
 from serving.engine_pool import EnginePool
 from tests.fakes.engine import FakeEngine
@@ -33,11 +33,11 @@ async def api(tmp_path: Path) -> AsyncIterator[FakeKubernetes]:
 def pool_of(*engines: FakeEngine, **changes: object) -> EnginePool:
     urls = tuple(engine.url for engine in engines)
     settings = EngineSettings.model_validate({"replicas": urls, **changes})
-    return EnginePool(EngineList(settings), settings, answer_timeout_s=5.0)
+    return EnginePool(EngineList(settings), settings)
 
 
 async def ask(pool: EnginePool, key: bytes = b"", **fields: object) -> EngineAnswer:
-    return await pool.open(pool.usable(), key, PATH, body(**fields))
+    return await pool.open(pool.usable(), key, EngineRequest(PATH, body(**fields)))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -80,7 +80,7 @@ async def test_refused_connections_tell_of_health_too() -> None:
         async with pool_of(well, sick, eject_after=2, check_every_s=0.5) as pool:
             for _ in range(2):
                 with pytest.raises(NotConnected):
-                    await pool.open([sick.url], b"", PATH, body())
+                    await pool.open([sick.url], b"", EngineRequest(PATH, body()))
             assert pool.usable() == [well.url]
             sick.restart()
             await until(lambda: set(pool.usable()) == {well.url, sick.url})
@@ -91,9 +91,9 @@ async def test_a_pool_without_engines_is_not_connected() -> None:
     with FakeEngine() as engine:
         async with pool_of(engine) as pool:
             with pytest.raises(NotConnected, match=r"engine\.replicas"):
-                await pool.open([], b"", PATH, body())
+                await pool.open([], b"", EngineRequest(PATH, body()))
             with pytest.raises(NotConnected):
-                await pool.open(["http://gone"], b"", PATH, body())
+                await pool.open(["http://gone"], b"", EngineRequest(PATH, body()))
 
 
 async def test_the_pool_follows_kubernetes(api: FakeKubernetes) -> None:
@@ -107,7 +107,7 @@ async def test_the_pool_follows_kubernetes(api: FakeKubernetes) -> None:
         )
         api.put("127.0.0.1", port=engine.port)
         engine.word_pause_s = 0.1
-        async with EnginePool(EngineList(settings), settings, answer_timeout_s=5.0) as pool:
+        async with EnginePool(EngineList(settings), settings) as pool:
             assert pool.usable() == [engine.url]
             answer = await ask(pool, stream=True)
             api.put()

@@ -29,7 +29,11 @@ OWN_ORIGIN = "https://bank.example"
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A gateway whose second application has an origin and a body size of its own."""
     folder: Path = tmp_path_factory.mktemp("keys")
-    bank = {"allowed_origins": (OWN_ORIGIN,), "max_body_bytes": 400}
+    bank = {
+        "allowed_origins": (OWN_ORIGIN,),
+        "max_body_bytes": 400,
+        "request_timeout_s": 0.3,
+    }
     with open_world(folder, changes={"bank": bank}) as opened:
         yield opened
 
@@ -165,6 +169,17 @@ def test_an_application_may_have_a_smaller_body(world: World) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (413, "body_too_large")
     assert "400" in refused.json()["error"]["message"]
     assert asked(world, API_KEY, body=long).status_code == 200
+
+
+def test_an_application_may_have_less_patience(world: World) -> None:
+    """Its answers are given up earlier than the gateway's others."""
+    world.engine.word_pause_s = 0.4
+    try:
+        late = asked(world, "bank-key")
+        assert (late.status_code, late.json()["error"]["code"]) == (503, "engine_unavailable")
+        assert asked(world, API_KEY).status_code == 200
+    finally:
+        world.engine.word_pause_s = 0.0
 
 
 @pytest.mark.parametrize("origin", [ORIGIN, OWN_ORIGIN])
