@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.settings import EngineSettings, Settings
-from serving.engine_client import EngineClient
+from serving.engine_client import EngineClient, EngineRequest
 from serving.hardware import BASE_MODEL_NAME, WORKER_EXTENSION, detect
 from serving.launcher import Command, engine_command, supervise
 from tests.fakes.lora import write_lora
@@ -52,7 +52,8 @@ async def tokens_per_s(client: EngineClient, models: Sequence[str], concurrent: 
             "max_tokens": TOKENS,
             "ignore_eos": True,
         }
-        opened = await client.open("/v1/completions", json.dumps(body).encode())
+        request = EngineRequest("/v1/completions", json.dumps(body).encode())
+        opened = await client.open(request)
         await opened.read()
 
     began = time.monotonic()

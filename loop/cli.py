@@ -101,7 +101,7 @@ def engine(context: typer.Context) -> None:
 def gateway(context: typer.Context) -> None:
     """Run the OpenAI-compatible front."""
     from loop.wiring import open_parts
-    from serving.gateway import run_gateway
+    from serving.server import run_gateway
 
     settings = settings_of(context)
     _require_applications(bool(settings.applications))

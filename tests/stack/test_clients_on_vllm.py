@@ -21,7 +21,7 @@ from core.settings import ApplicationSettings, EngineSettings, GatewaySettings, 
 from feedback.events import INTERACTIONS_TOPIC, InteractionFinished, decode
 from feedback.log.spool import Spool
 from feedback.store import Store
-from serving.gateway import run_gateway
+from serving.server import run_gateway
 from tests.ports import free_port
 from tests.unit.gateway_world import KEYS
 

@@ -21,8 +21,8 @@ from feedback.log.spool import Spool
 from feedback.store import Store
 from feedback.tables import AdapterReplica, Application, Rollout
 from serving.engine_client import EngineClient
-from serving.gateway import run_gateway
 from serving.reconciler import MAX_ATTEMPTS, Reconciler
+from serving.server import run_gateway
 from tests.fakes.lora import write_lora
 from tests.ports import free_port
 from tests.unit.gateway_world import KEYS, registered

@@ -25,7 +25,7 @@ from core.settings import (
 from feedback.events import INTERACTIONS_TOPIC, InteractionFinished, decode
 from feedback.store import Store
 from feedback.tables import Adapter, AdapterReplica, Application, Rollout
-from serving.gateway import run_gateway
+from serving.server import run_gateway
 from tests.fakes.engine import FakeEngine
 from tests.fakes.memory_log import MemoryLog
 from tests.ports import free_port

@@ -25,7 +25,7 @@ from feedback.events import FEEDBACK_TOPIC
 from feedback.log.protocol import NewRecord
 from feedback.receipts import verify
 from serving.exchange import REDACTED_AT_ONCE_CHARS
-from serving.gateway import run_gateway
+from serving.server import run_gateway
 from tests.fakes.memory_log import MemoryLog
 from tests.unit.gateway_world import (
     APPLICATION,
@@ -479,7 +479,7 @@ def test_a_taken_port_is_named(world: World) -> None:
 def test_the_gateway_starts_light() -> None:
     """It is imported in under 2 s of CPU, and without torch or pandas."""
     code = (
-        "import sys, time, serving.gateway;"
+        "import sys, time, serving.server;"
         "heavy = {'torch', 'pandas', 'vllm', 'transformers'} & set(sys.modules);"
         "assert not heavy, heavy; print(time.process_time())"
     )
