@@ -215,7 +215,8 @@ def test_spans_that_nobody_takes_do_not_fill_memory() -> None:
         trace.end(200)
     took_s = (time.thread_time() - began_s) / rounds
     print(f"one trace: {took_s * 1e6:.0f} µs")
-    kept = sum(isinstance(thing, ReadableSpan) for thing in gc.get_objects())
+    # by type(): isinstance would ask torch's lazy objects for their class, and they warn
+    kept = sum(issubclass(type(thing), ReadableSpan) for thing in gc.get_objects())
     assert kept <= MAX_WAITING_SPANS + 2 * MAX_BATCH_SPANS  # what waits, and what is being sent
     assert took_s < 0.002
     tracer.close()
