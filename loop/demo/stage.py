@@ -27,7 +27,7 @@ MARK = "made-by-ratchet-demo"  # only a folder with this file is ever emptied
 DATA = "data"  # the service's data folder inside it
 RECIPE = Path(__file__).with_name("sft-desk.toml")
 
-# Tolerances and steps: docs/decisions/0009, chosen so that a few hundred answers decide.
+# Tolerances and steps: docs/decisions/0010, chosen so that a few hundred answers decide.
 SETTINGS = """
 data_dir = {data_dir}
 
