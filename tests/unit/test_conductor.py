@@ -27,6 +27,7 @@ from feedback.tables import (
 )
 from loop.conductor import Conductor
 from tests.fakes.memory_log import MemoryLog
+from tests.unit.loop_world import add_adapters
 
 RULES = CanarySettings(
     shares=(0.5,),
@@ -45,22 +46,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.create_tables()
     with opened.session() as session:
         session.add(Application(name="desk"))
-        for number, gate in ((1, "pass"), (2, "fail")):
-            session.add(
-                Adapter(
-                    name=f"desk--v{number}",
-                    application="desk",
-                    base_model="base",
-                    path=f"/adapters/desk--v{number}",
-                    content_hash="0" * 64,
-                    run_id=new_id(),
-                    dataset_id="desk--d1",
-                    rank=16,
-                    gate={"decision": gate, "reasons": ["loss is up"]},
-                    created_by="test",
-                )
-            )
         session.commit()
+    add_adapters(opened)
     yield opened
     opened.close()
 
