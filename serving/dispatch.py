@@ -170,8 +170,7 @@ def _fault(serving: Serving, adapter: str, engines: list[str]) -> Fallback | Non
 def _prefix_key(exchange: Exchange) -> bytes:
     """Return what requests have in common whose beginnings an engine may have cached."""
     asked = exchange.asked
-    turns = asked.request.logged_messages()
-    opening = turns[0].content[:OPENING_CHARS] if turns else ""
+    opening = asked.turns[0].content[:OPENING_CHARS] if asked.turns else ""
     return f"{asked.application}\x00{exchange.served_by}\x00{opening}".encode(
         errors="surrogatepass"
     )

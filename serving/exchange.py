@@ -59,6 +59,7 @@ class Asked:
     request: InferenceRequest
     started_at: datetime
     started_s: float
+    turns: list[Message]  # the request as it is logged, read from it once
     settled: Settled | None = None  # told of its tokens, None if unknown, once it has ended
     forced_arm: Arm | None = None  # an operator's wish; such a request is no exposure
     shadow_of: str | None = None  # nobody waits for this answer: it is paired with that one
@@ -66,7 +67,7 @@ class Asked:
     @property
     def chars(self) -> int:
         """How much text came in."""
-        return sum(len(turn.content) for turn in self.request.logged_messages())
+        return sum(len(turn.content) for turn in self.turns)
 
     @property
     def unit(self) -> str:
@@ -175,6 +176,7 @@ class Ledger:
             request=request,
             started_at=utc_now(),
             started_s=time.monotonic(),
+            turns=request.logged_messages(),
             settled=settled,
             forced_arm=forced_arm,
         )
@@ -274,10 +276,7 @@ def _finished(
         step=assignment.step if exposed else None,
         endpoint=asked.endpoint,
         requested_model=asked.request.model,
-        messages=[
-            Message(turn.role, redact_mode(turn.content, mode))
-            for turn in asked.request.logged_messages()
-        ],
+        messages=[Message(turn.role, redact_mode(turn.content, mode)) for turn in asked.turns],
         answer=redact_mode(outcome.answer, mode),
         status=outcome.status,
         error=outcome.error,
