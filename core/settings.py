@@ -52,6 +52,8 @@ class ApplicationSettings(Section):
     request_timeout_s: float | None = Field(default=None, gt=0.0)  # none: the gateway's
     adapter: str | None = None  # answers instead of what is live; `base` is the base model
     canary: bool = True  # false: keeps it out of rollouts and shadow
+    redaction_patterns: dict[str, str] = {}  # name: regular expression; becomes [NAME_1]
+    keep_days: float | None = Field(default=None, gt=0.0)  # interactions; none: for ever
 
 
 class EngineSettings(Section):
@@ -162,15 +164,81 @@ class TraceSettings(Section):
         return endpoint and endpoint.rstrip("/")
 
 
+class KafkaSettings(Section):
+    """The Kafka cluster that the relay fills and ingest reads; no servers: the spools are the log.
+
+    Whatever kafka-python takes beyond these goes into `options`, by its own names.
+    """
+
+    servers: tuple[str, ...] = ()  # host:port
+    partitions: Positive = 6  # of each topic, when it is made: as many ingests may work at once
+    replication: int = Field(default=-1, ge=-1)  # -1: the cluster's own default
+    retention_days: float = Field(default=30.0, gt=0.0)  # as long as a receipt is valid
+    compact_after_days: float = Field(default=7.0, gt=0.0)  # then a tombstone erases
+    max_in_flight: int = Field(default=5, ge=1, le=5)  # what an idempotent producer may; KIP-98
+    linger_ms: int = Field(default=5, ge=0)
+    relay_batch: Positive = 500  # records handed to the client at a time: what is in memory
+    group: str = "ratchet-ingest"
+    session_timeout_ms: Positive = 45_000  # kafka-python's default. Source: KIP-735
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    options: dict[str, str | int | float | bool] = {}
+
+
 class LogSettings(Section):
-    """The event log and its spool."""
+    """The event log and its spools."""
 
     commit_every_ms: float = Field(default=5.0, ge=0.0)  # DESIGN: group commit waits at most 5 ms
     mode: Literal["durable", "async"] = "durable"
-    max_bytes: int = Field(default=4 << 30, ge=1 << 20)
+    max_bytes: int = Field(default=4 << 30, ge=1 << 20)  # of each process's spool
+    segment_bytes: int = Field(default=64 << 20, ge=1 << 18)  # then a spool begins its next file
+    segment_s: float = Field(default=3_600.0, gt=0.0)  # at the latest, if there is something in it
+    keep_s: float = Field(default=7 * 86_400.0, ge=0.0)  # applied records, for `spool replay`
     full_policy: Literal["refuse", "serve_unlogged"] = "refuse"
     ingest_batch: int = Field(default=500, ge=1)
     ingest_every_s: float = 0.25
+    kafka: KafkaSettings = KafkaSettings()
+
+
+class FeedbackSettings(Section):
+    """How much feedback is taken from whom, and what looks odd about it."""
+
+    per_subject_per_minute: Positive | None = 60  # our choice: a person reads before they rate
+    per_address_per_minute: Positive | None = 600  # an office behind one address
+    trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
+    max_batch: Positive = 100  # facts in one call
+    remembered: Positive = 100_000  # client ids that a gateway knows: same id, other body: 409
+    window_s: float = Field(default=3_600.0, gt=0.0)  # within which marks look at votes
+    burst_votes: Positive = 20  # of one subject within `burst_s`: faster than reading. Our choice
+    burst_s: float = Field(default=60.0, gt=0.0)
+    everything_votes: Positive = 30  # votes of one subject in the window, all of one value
+    mark_every_s: float = Field(default=60.0, gt=0.0)
+
+
+class ErasureSettings(Section):
+    """What follows an end user's erasure."""
+
+    # of adapters that were trained on them: only mark; take them out of traffic; or mark, and file
+    # a training without them that replaces the live one
+    adapters: Literal["mark", "retire", "retrain"] = "retrain"
+
+
+class ConsoleSettings(Section):
+    """The operators' pages: their own port, their own login (a key with scope ops or admin)."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8001
+    session_s: float = Field(default=8 * 3_600.0, gt=0.0)  # a working day
+
+    @property
+    def url(self) -> str:
+        """The console's base URL, without a trailing slash."""
+        return f"http://{self.host}:{self.port}"
 
 
 class CurationSettings(Section):
@@ -251,6 +319,9 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    erasure: ErasureSettings = ErasureSettings()
+    console: ConsoleSettings = ConsoleSettings()
     curation: CurationSettings = CurationSettings()
     retrain: RetrainSettings = RetrainSettings()
     canary: CanarySettings = CanarySettings()
@@ -274,9 +345,9 @@ class Settings(BaseSettings):
         return max(self.gateway.max_body_bytes, *own, 0)
 
     @property
-    def log_path(self) -> Path:
-        """The file of the embedded event log."""
-        return self.data_dir / "log.db"
+    def spool_dir(self) -> Path:
+        """The folder of the processes' spools, which without Kafka are the event log."""
+        return self.data_dir / "spool"
 
     def folder(self, name: Literal["datasets", "runs", "adapters", "reports"]) -> Path:
         """Return (and make) the folder in which a stage keeps its files."""

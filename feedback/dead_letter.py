@@ -20,7 +20,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["dead-letter.v1"] = "dead-letter.v1"
     event_id: str
     topic: str
+    partition: str
     offset: int
+    key: str
     error: str
     value: bytes
 
@@ -30,7 +32,9 @@ def dead_letter(record: Record, error: Exception) -> NewRecord:
     letter = DeadLetter(
         event_id=new_id(),
         topic=record.topic,
+        partition=record.partition.name,
         offset=record.offset,
+        key=record.key,
         error=f"{type(error).__name__}: {error}",
         value=record.value,
     )

@@ -15,11 +15,17 @@ import msgspec
 INTERACTIONS_TOPIC = "ratchet.interactions.v1"
 FEEDBACK_TOPIC = "ratchet.feedback.v1"
 ROLLOUTS_TOPIC = "ratchet.rollouts.v1"
+ERASURES_TOPIC = "ratchet.erasures.v1"
 DEAD_LETTER_TOPIC = "ratchet.dead-letter.v1"
-TOPICS = (INTERACTIONS_TOPIC, FEEDBACK_TOPIC, ROLLOUTS_TOPIC, DEAD_LETTER_TOPIC)
+# in the order in which ingest applies them: an interaction before its feedback, where it can
+SOURCES = (INTERACTIONS_TOPIC, FEEDBACK_TOPIC, ROLLOUTS_TOPIC, ERASURES_TOPIC)
 
 Arm = Literal["baseline", "canary"]
-FeedbackKind = Literal["thumbs", "rating", "comment", "correction"]
+ExplicitKind = Literal["thumbs", "rating", "score", "comment", "correction", "preference", "flag"]
+ImplicitKind = Literal[
+    "copied", "regenerated", "accepted", "abandoned", "escalated", "task_completed"
+]
+FeedbackKind = Literal[ExplicitKind, ImplicitKind]
 InteractionStatus = Literal["ok", "error", "disconnected"]
 
 
@@ -59,10 +65,16 @@ class InteractionFinished(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
     cost: float | None = None  # estimated, in the currency of the price table
     started_at: datetime
     shadow_of: str | None = None  # set: nobody saw this answer; the interaction it copies
+    redactions: dict[str, str] = {}  # placeholder in the texts: keyed fingerprint of what it hides
 
 
 class FeedbackGiven(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One fact that somebody stated about an interaction. Exactly one of the values is set."""
+    """One fact that somebody stated about an interaction.
+
+    Which values are set goes by `kind`: `thumbs`; `rating`; `name` and `number` of a score; `text`
+    of a comment or a correction; `other` of a preference, and of a regeneration where it is
+    known; `name` of a flag; none of an implicit signal. A retraction has none but `name`.
+    """
 
     schema: Literal["feedback.v1"] = "feedback.v1"
     event_id: str
@@ -71,9 +83,14 @@ class FeedbackGiven(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     application: str
     subject: str | None = None
     kind: FeedbackKind
+    retracted: bool = False  # takes back what the subject said of this kind before
     thumbs: bool | None = None
     rating: int | None = None  # 1-5
+    name: str | None = None  # the metric of a score, the category of a flag
+    number: float | None = None  # the score
     text: str | None = None  # comment or correction, redacted
+    other: str | None = None  # the interaction that this one is preferred to, or that replaced it
+    redactions: dict[str, str] = {}  # as of an interaction, by the same fingerprints
     given_at: datetime
 
 
@@ -92,12 +109,25 @@ class RolloutChanged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     changed_at: datetime
 
 
-Event = InteractionFinished | FeedbackGiven | RolloutChanged
+class ErasureRequested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything of a subject up to `requested_at` is to be erased."""
+
+    schema: Literal["erasure.v1"] = "erasure.v1"
+    event_id: str
+    erasure_id: str
+    application: str
+    subject: str
+    requested_by: str  # id of the API key, or a person's name
+    requested_at: datetime
+
+
+Event = InteractionFinished | FeedbackGiven | RolloutChanged | ErasureRequested
 
 _TYPE_OF_TOPIC: dict[str, type[Event]] = {
     INTERACTIONS_TOPIC: InteractionFinished,
     FEEDBACK_TOPIC: FeedbackGiven,
     ROLLOUTS_TOPIC: RolloutChanged,
+    ERASURES_TOPIC: ErasureRequested,
 }
 _ENCODER = msgspec.json.Encoder()
 _DECODERS = {topic: msgspec.json.Decoder(kind) for topic, kind in _TYPE_OF_TOPIC.items()}

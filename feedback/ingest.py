@@ -17,21 +17,13 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlmodel import Session, col, select
 
 from feedback.dead_letter import dead_letter
-from feedback.events import (
-    FEEDBACK_TOPIC,
-    INTERACTIONS_TOPIC,
-    ROLLOUTS_TOPIC,
-    Event,
-    FeedbackGiven,
-    decode,
-)
-from feedback.log.protocol import EventLog, Record
+from feedback.events import Event, FeedbackGiven, decode
+from feedback.log.protocol import EventLog, EventSource, Partition, Record
 from feedback.rows import write_rows
 from feedback.store import Store
 from feedback.tables import LogOffset
 
 CONSUMER = "ingest"
-SOURCES = (INTERACTIONS_TOPIC, FEEDBACK_TOPIC, ROLLOUTS_TOPIC)
 MAX_BATCH = 5_000  # SQLite takes 32,766 parameters in a statement, and a record needs up to 4
 
 # What the database says of a value that it cannot hold; a locked or lost database says others.
@@ -42,24 +34,28 @@ Entry = tuple[Record, Event | None]  # None: nothing to write, only a position t
 _log = structlog.get_logger(__name__)
 
 
-class Ingest:
-    """The consumer that fills the store; `batch` is the most records of a topic at a time."""
+Positions = dict[Partition, int]
 
-    def __init__(self, log: EventLog, store: Store, *, batch: int) -> None:
-        self._log = log
+
+class Ingest:
+    """The consumer that fills the store; `batch` is the most records of a partition at a time.
+
+    Records that cannot be applied are appended to `letters`.
+    """
+
+    def __init__(self, source: EventSource, store: Store, *, letters: EventLog, batch: int) -> None:
+        self._source = source
         self._store = store
+        self._letters = letters
         self._batch = min(batch, MAX_BATCH)
 
     def run_once(self) -> int:
         """Apply the next records and return how many were dealt with; 0 at the log's end."""
-        positions = self._positions()
-        records = [
-            record
-            for topic in SOURCES
-            for record in self._log.read(topic, after=positions[topic], limit=self._batch)
-        ]
+        positions = self._positions(self._source.assigned())
+        records = self._source.read(positions, limit=self._batch)
         if records:
             self._apply([(record, self._event(record)) for record in records], positions)
+            self._source.applied(positions)
         return len(records)
 
     def drain(self) -> int:
@@ -69,13 +65,14 @@ class Ingest:
             total += count
         return total
 
-    def _positions(self) -> dict[str, int]:
+    def _positions(self, assigned: Sequence[Partition]) -> Positions:
+        """Return where each partition stands, in the order that they were assigned in."""
         with self._store.session() as session:
             rows = session.exec(select(LogOffset).where(LogOffset.consumer == CONSUMER)).all()
-            positions = {row.topic: row.position for row in rows}
-            if missing := [topic for topic in SOURCES if topic not in positions]:
-                return positions | _begin(session, missing)
-        return positions
+            known = {Partition(row.topic, row.partition): row.position for row in rows}
+            if missing := [partition for partition in assigned if partition not in known]:
+                _begin(session, missing)
+        return {partition: known.get(partition, 0) for partition in assigned}
 
     def _event(self, record: Record) -> Event | None:
         """Return the record's event, or None if it has none and is buried."""
@@ -85,7 +82,7 @@ class Ingest:
             self._bury(record, error)
             return None
 
-    def _apply(self, batch: Sequence[Entry], positions: dict[str, int]) -> None:
+    def _apply(self, batch: Sequence[Entry], positions: Positions) -> None:
         """Apply the batch; if the database refuses it, one by one, to find which it means."""
         try:
             self._commit(batch, positions)
@@ -93,7 +90,7 @@ class Ingest:
             for record, event in batch:
                 self._apply_alone(record, event, positions)
 
-    def _apply_alone(self, record: Record, event: Event | None, positions: dict[str, int]) -> None:
+    def _apply_alone(self, record: Record, event: Event | None, positions: Positions) -> None:
         try:
             self._commit([(record, event)], positions)
         except REFUSED as error:
@@ -102,34 +99,38 @@ class Ingest:
 
     def _bury(self, record: Record, error: Exception) -> None:
         """Keep a poison record for a person; before the commit, so that none is ever lost."""
-        self._log.append([dead_letter(record, error)])
+        self._letters.append([dead_letter(record, error)])
         _log.error(
             "poison_record", topic=record.topic, offset=record.offset, error=type(error).__name__
         )
 
-    def _commit(self, batch: Sequence[Entry], positions: dict[str, int]) -> None:
+    def _commit(self, batch: Sequence[Entry], positions: Positions) -> None:
         """Write rows and positions together, unless another ingest has moved a position."""
-        moved = {record.topic: record.offset for record, _ in batch}  # the last one wins
+        moved = {record.partition: record.offset for record, _ in batch}  # the last one wins
         with self._store.session() as session:
-            if all(_advance(session, topic, positions[topic], to) for topic, to in moved.items()):
+            if all(_advance(session, part, positions[part], to) for part, to in moved.items()):
                 write_rows(session, [event for _, event in batch if event is not None])
                 session.commit()
         positions.update(moved)
 
 
-def _begin(session: Session, topics: list[str]) -> dict[str, int]:
-    """Write the first position of each topic, and return them."""
-    session.add_all([LogOffset(consumer=CONSUMER, topic=topic, position=0) for topic in topics])
+def _begin(session: Session, partitions: list[Partition]) -> None:
+    """Write the first position of each partition."""
+    session.add_all(
+        LogOffset(consumer=CONSUMER, topic=topic, partition=name, position=0)
+        for topic, name in partitions
+    )
     with suppress(IntegrityError):  # another ingest was quicker: its rows are as good
         session.commit()
-    return dict.fromkeys(topics, 0)
 
 
-def _advance(session: Session, topic: str, position: int, to: int) -> bool:
+def _advance(session: Session, partition: Partition, position: int, to: int) -> bool:
     """Move a position, as the transaction's first write, so that it locks out other ingests."""
     moved = session.exec(
         update(LogOffset)
-        .where(col(LogOffset.consumer) == CONSUMER, col(LogOffset.topic) == topic)
+        .where(col(LogOffset.consumer) == CONSUMER)
+        .where(col(LogOffset.topic) == partition.topic)
+        .where(col(LogOffset.partition) == partition.name)
         .where(col(LogOffset.position) == position)
         .values(position=to)
     )

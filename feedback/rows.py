@@ -93,6 +93,7 @@ def _interaction_row(event: InteractionFinished) -> Row:
     row["id"] = row.pop("interaction_id")
     row["messages"] = msgspec.to_builtins(event.messages)
     row["started_at"] = as_utc(event.started_at)
+    row["extra"] = {}
     return row
 
 
@@ -100,6 +101,7 @@ def _feedback_row(event: FeedbackGiven) -> Row:
     row = msgspec.structs.asdict(event)
     del row["schema"]
     row["given_at"] = as_utc(event.given_at)
+    row["extra"] = {}
     return row
 
 

@@ -12,6 +12,8 @@ PostgreSQL. Knows no logic: queries live with the stage that asks them.
     VerdictRecord                   monitoring's numbers, stored by loop
     ApiKey                          people make them, the gateway reads them
     LimitBucket                     gateways share what a key may still use
+    DeadLetter, Erasure             ingest and loop write, people read
+    TrainingRequest                 people and erasures file them, retrain reads
 """
 
 from __future__ import annotations
@@ -100,10 +102,15 @@ class Interaction(SQLModel, table=True):
     started_at: datetime = Field(sa_column=_utc_column())
     event_id: str = Field(unique=True)
     shadow_of: str | None = None  # the interaction that this unseen answer is paired with
+    redactions: dict[str, str] = Field(default_factory=dict, sa_column=_json_column())
+    extra: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())  # newer fields
 
 
 class Feedback(SQLModel, table=True):
-    """One fact about an interaction; `effective` marks the last one of a subject and kind."""
+    """One fact about an interaction; `effective` marks the last one of a subject and kind.
+
+    Of scores and flags, and of a preference, that is the last one of each name or other answer.
+    """
 
     __table_args__: ClassVar[Any] = (
         UniqueConstraint("interaction_id", "client_id"),
@@ -117,18 +124,73 @@ class Feedback(SQLModel, table=True):
     subject: str | None = None
     kind: str
     thumbs: bool | None = None
+    retracted: bool = False  # a retraction; never effective
     rating: int | None = None
+    name: str | None = None
+    number: float | None = None
     text: str | None = None
+    other: str | None = None
     effective: bool = True
+    anomaly: str | None = None  # burst | rates_everything | contradicts: curation may leave it out
     given_at: datetime = Field(sa_column=_utc_column())
+    redactions: dict[str, str] = Field(default_factory=dict, sa_column=_json_column())
+    extra: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())  # newer fields
 
 
 class LogOffset(SQLModel, table=True):
-    """How far a consumer group has applied a topic; written with the rows it applied."""
+    """How far a consumer has applied a partition; written with the rows it applied."""
 
     consumer: str = Field(primary_key=True)
     topic: str = Field(primary_key=True)
+    partition: str = Field(primary_key=True)
     position: int
+
+
+class DeadLetter(SQLModel, table=True):
+    """A record that could not be applied, whole, until somebody replays it."""
+
+    id: str = Field(primary_key=True)
+    topic: str
+    partition: str
+    offset: int
+    key: str
+    value: bytes
+    error: str
+    buried_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+    replayed_at: datetime | None = Field(default=None, sa_column=_utc_column(nullable=True))
+
+
+class Erasure(SQLModel, table=True):
+    """The proof that a subject was erased, and what keeps their older events from coming back.
+
+    `subject_digest` is the SHA-256 of the subject's hash: it tells whether an event is theirs, and
+    cannot be walked back.
+    """
+
+    id: str = Field(primary_key=True)
+    application: str
+    subject_digest: str = Field(index=True)
+    requested_by: str
+    requested_at: datetime = Field(sa_column=_utc_column())  # what is older is theirs and goes
+    state: str = "requested"  # requested | done | failed
+    counts: dict[str, int] = Field(default_factory=dict, sa_column=_json_column())
+    datasets: list[str] = Field(default_factory=list, sa_column=_json_column())
+    adapters: list[str] = Field(default_factory=list, sa_column=_json_column())  # tainted by it
+    policy: str = ""  # what was done about the adapters
+    error: str | None = None
+    finished_at: datetime | None = Field(default=None, sa_column=_utc_column(nullable=True))
+
+
+class TrainingRequest(SQLModel, table=True):
+    """A wish for a training that the policy takes up at its next look."""
+
+    id: str = Field(primary_key=True)
+    application: str = Field(index=True)
+    reason: str
+    requested_by: str
+    full: bool = False  # from the base model, because the live adapter must not be continued
+    requested_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+    run_id: str | None = None  # the run that took it up
 
 
 class DatasetVersion(SQLModel, table=True):
@@ -194,6 +256,8 @@ class Adapter(SQLModel, table=True):
     model_metadata: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
     created_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
     created_by: str
+    tainted_at: datetime | None = Field(default=None, sa_column=_utc_column(nullable=True))
+    tainted_by: list[str] = Field(default_factory=list, sa_column=_json_column())  # erasure ids
 
 
 class Rollout(SQLModel, table=True):

@@ -115,17 +115,19 @@ def ingest(
     once: Annotated[bool, typer.Option(help="stop at the end of the log")] = False,
 ) -> None:
     """Apply the event log to the store."""
-    from feedback.ingest import Ingest
+    from loop.chores import Chores, chores_of
     from loop.service import stopped_by_signals
     from loop.wiring import open_parts
 
     with open_parts(settings_of(context)) as parts:
-        consumer = Ingest(parts.log, parts.store, batch=parts.settings.log.ingest_batch)
+        consumer = parts.ingest()
         if once:
             out.print(f"{consumer.drain()} records applied")
             return
+        chores = Chores(chores_of(parts))
         with stopped_by_signals(threading.Event()) as stop:
             while not stop.is_set():
+                chores.run_due()
                 if consumer.run_once() == 0:
                     stop.wait(parts.settings.log.ingest_every_s)
 

@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import RatchetError
 from core.settings import DEFAULT_FILE, Settings
-from feedback.events import TOPICS
+from feedback.events import SOURCES
 from feedback.log.spool import Spool
 from feedback.store import Store
 from feedback.tables import Interaction
@@ -260,7 +260,7 @@ def store_check(url: str) -> Check:
 
 def log_check(settings: Settings) -> Check:
     """Return whether the event log opens, and how full it is."""
-    path = settings.log_path
+    path = settings.spool_dir / "service.db"
     if not path.is_file():
         return Check("event log", None, f"{path} is made at the first start")
     try:
@@ -268,7 +268,7 @@ def log_check(settings: Settings) -> Check:
     except RatchetError as error:
         return Check("event log", False, str(error), "")
     try:
-        newest = max(log.end(topic) for topic in TOPICS)
+        newest = max(log.end(topic) for topic in SOURCES)
     finally:
         log.close()
     full = path.stat().st_size / settings.log.max_bytes

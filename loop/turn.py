@@ -13,7 +13,6 @@ from core.clock import utc_now
 from core.errors import NotFoundError, StateError, TrainingError
 from curation.candidates import Selection
 from curation.pipeline import build_dataset
-from feedback.ingest import Ingest
 from feedback.tables import Adapter, Application, DatasetVersion, Rollout
 from loop.conductor import Conductor
 from loop.narration import Narrator
@@ -62,7 +61,7 @@ def turn(
 
 def ingest(parts: Parts) -> int:
     """Bring the store up to the end of the event log; return how many records that took."""
-    return Ingest(parts.log, parts.store, batch=parts.settings.log.ingest_batch).drain()
+    return parts.ingest().drain()
 
 
 def curate(

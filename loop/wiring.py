@@ -19,8 +19,11 @@ from core.clock import utc_now
 from core.errors import SettingsError
 from core.keys import Keys, load_keys
 from core.settings import Settings
-from feedback.log.protocol import EventLog
+from feedback.events import SOURCES
+from feedback.ingest import Ingest
+from feedback.log.protocol import EventLog, EventSource
 from feedback.log.spool import Spool
+from feedback.log.spool_source import SpoolSource
 from feedback.store import Store
 from feedback.tables import Application
 
@@ -32,7 +35,13 @@ class Parts:
     settings: Settings
     store: Store
     log: EventLog
+    source: EventSource
     keys: Keys
+
+    def ingest(self) -> Ingest:
+        """Return the consumer that fills the store."""
+        batch = self.settings.log.ingest_batch
+        return Ingest(self.source, self.store, letters=self.log, batch=batch)
 
 
 @contextmanager
@@ -48,12 +57,14 @@ def open_parts(settings: Settings) -> Generator[Parts]:
             store = _open_store(settings)
             closing.callback(store.close)
             log = Spool(
-                settings.log_path,
+                settings.spool_dir / "service.db",
                 max_bytes=settings.log.max_bytes,
                 durable=settings.log.mode == "durable",
             )
             closing.callback(log.close)
-            parts = Parts(settings, store, log, load_keys(settings))
+            source = SpoolSource(settings.spool_dir, SOURCES, max_bytes=settings.log.max_bytes)
+            closing.callback(source.close)
+            parts = Parts(settings, store, log, source, load_keys(settings))
         yield parts
 
 

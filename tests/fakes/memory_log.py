@@ -1,4 +1,4 @@
-"""An event log in memory, for tests: the same contract as the spool, nothing on disk.
+"""An event log in memory, and its reader, for tests: the spool's contracts, nothing on disk.
 
 `commits` counts the batches it took, so that a test can see how appends were grouped.
 """
@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.errors import LogFullError
-from feedback.log.protocol import Depth, NewRecord, Record
+from feedback.events import SOURCES
+from feedback.log.protocol import Depth, NewRecord, Partition, Record
+
+NAME = "memory"
 
 
 class MemoryLog:
@@ -33,7 +36,8 @@ class MemoryLog:
                 )
             for record in records:
                 offset = len(self._records) + 1
-                self._records.append(Record(record.topic, offset, record.key, record.value))
+                partition = Partition(record.topic, NAME)
+                self._records.append(Record(partition, offset, record.key, record.value))
             self._bytes += added
             self.commits += 1
 
@@ -52,6 +56,37 @@ class MemoryLog:
         """Return what is kept."""
         with self._lock:
             return Depth(len(self._records), self._bytes, self.max_bytes)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+
+class MemorySource:
+    """An `EventSource` over one memory log; `let_go` is what its consumer said it has applied."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.let_go: dict[Partition, int] = {}
+        self._log = log
+
+    def assigned(self) -> list[Partition]:
+        """Return one partition of each topic."""
+        return [Partition(topic, NAME) for topic in SOURCES]
+
+    def read(self, after: Mapping[Partition, int], *, limit: int) -> list[Record]:
+        """Return at most `limit` records of each partition in `after`."""
+        return [
+            record
+            for partition, position in after.items()
+            for record in self._log.read(partition.topic, after=position, limit=limit)
+        ]
+
+    def ends(self) -> dict[Partition, int]:
+        """Return the newest offset of each partition."""
+        return {part: self._log.end(part.topic) for part in self.assigned()}
+
+    def applied(self, positions: Mapping[Partition, int]) -> None:
+        """Remember what may be let go; nothing is."""
+        self.let_go.update(positions)
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

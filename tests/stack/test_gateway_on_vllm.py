@@ -104,7 +104,7 @@ def world(
     )
     store = Store(settings.store_address)
     store.create_tables()
-    log = Spool(settings.log_path, max_bytes=1 << 30)
+    log = Spool(settings.spool_dir / "service.db", max_bytes=1 << 30)
     stop = threading.Event()
     thread = threading.Thread(
         target=run_gateway,

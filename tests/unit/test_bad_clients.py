@@ -170,7 +170,7 @@ def test_sigterm_lets_a_stream_finish_and_its_event_stay(tmp_path: Path) -> None
             out, _ = gateway.communicate(timeout=40)
     assert gateway.returncode == 0, out
     assert text.endswith("data: [DONE]\n\n")
-    spool = Spool(tmp_path / "data" / "log.db", max_bytes=1 << 30)
+    spool = Spool(tmp_path / "data" / "spool" / "service.db", max_bytes=1 << 30)
     (record,) = spool.read(INTERACTIONS_TOPIC, after=0, limit=10)
     spool.close()
     event = decode(record.topic, record.value)

@@ -102,7 +102,7 @@ def test_the_store_and_the_log_of_a_running_service_are_right(tmp_path: Path) ->
     settings = Settings(data_dir=tmp_path)
     store = Store(settings.store_address)
     store.create_tables()
-    log = Spool(settings.log_path, max_bytes=settings.log.max_bytes)
+    log = Spool(settings.spool_dir / "service.db", max_bytes=settings.log.max_bytes)
     log.append([NewRecord("ratchet.feedback.v1", "k", b"{}")])
     try:
         assert doctor.store_check(settings.store_address).ok is True
@@ -117,7 +117,7 @@ def test_the_store_and_the_log_of_a_running_service_are_right(tmp_path: Path) ->
 def test_a_log_near_its_limit_is_noted(tmp_path: Path) -> None:
     """The operator hears of it before the gateway refuses."""
     settings = Settings(data_dir=tmp_path, log=LogSettings(max_bytes=1 << 20))
-    log = Spool(settings.log_path, max_bytes=2 << 20)
+    log = Spool(settings.spool_dir / "service.db", max_bytes=2 << 20)
     log.append([NewRecord("ratchet.feedback.v1", "k", b"x" * 900_000)])
     log.close()
     check = doctor.log_check(settings)
@@ -128,10 +128,12 @@ def test_a_log_near_its_limit_is_noted(tmp_path: Path) -> None:
 def test_a_log_that_is_no_log_is_wrong(tmp_path: Path) -> None:
     """A file of another kind under the log's name is named, with what to do."""
     settings = Settings(data_dir=tmp_path)
-    settings.log_path.write_bytes(b"not a database, but long enough to be looked at " * 50)
+    path = settings.spool_dir / "service.db"
+    path.parent.mkdir()
+    path.write_bytes(b"not a database, but long enough to be looked at " * 50)
     check = doctor.log_check(settings)
     assert check.ok is False
-    assert str(settings.log_path) in check.detail
+    assert str(path) in check.detail
 
 
 def test_a_store_without_tables_waits_for_the_first_start(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from feedback.events import (
     FEEDBACK_TOPIC,
     INTERACTIONS_TOPIC,
     ROLLOUTS_TOPIC,
+    SOURCES,
     FeedbackGiven,
     InteractionFinished,
     Message,
@@ -32,9 +33,10 @@ from feedback.events import (
 from feedback.ingest import Ingest
 from feedback.log.protocol import NewRecord
 from feedback.log.spool import Spool
+from feedback.log.spool_source import SpoolSource
 from feedback.store import Store
 from feedback.tables import Application, Feedback, Interaction, LogOffset
-from tests.fakes.memory_log import MemoryLog
+from tests.fakes.memory_log import MemoryLog, MemorySource
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -111,6 +113,11 @@ def put(log: MemoryLog | Spool, *events: InteractionFinished | FeedbackGiven) ->
     )
 
 
+def source_of(spool: Spool) -> SpoolSource:
+    """Return a reader of the folder that the spool is in."""
+    return SpoolSource(spool.path.parent, SOURCES, max_bytes=1 << 24)
+
+
 def rows(store: Store, table: type[Any]) -> list[Any]:
     """Return all rows of a table."""
     with store.session() as session:
@@ -156,7 +163,7 @@ def test_an_interaction_becomes_a_row_with_all_its_fields(log: MemoryLog, store:
         started_at=NOW.astimezone(timezone(timedelta(hours=5))),
     )
     put(log, event)
-    assert Ingest(log, store, batch=10).run_once() == 1
+    assert Ingest(MemorySource(log), store, letters=log, batch=10).run_once() == 1
     [row] = rows(store, Interaction)
     expected = msgspec.structs.asdict(event)
     del expected["schema"]
@@ -192,7 +199,7 @@ def test_each_kind_of_feedback_becomes_a_row(
         **value,
     )
     put(log, event)
-    Ingest(log, store, batch=10).drain()
+    Ingest(MemorySource(log), store, letters=log, batch=10).drain()
     [row] = rows(store, Feedback)
     expected = {"thumbs": None, "rating": None, "text": None, **value}
     assert {name: getattr(row, name) for name in expected} == expected
@@ -203,7 +210,7 @@ def test_each_kind_of_feedback_becomes_a_row(
 
 def test_feedback_may_come_before_its_interaction(log: MemoryLog, store: Store) -> None:
     """It waits in its row, and counts once the interaction is there."""
-    ingest = Ingest(log, store, batch=10)
+    ingest = Ingest(MemorySource(log), store, letters=log, batch=10)
     put(log, thumbs("i1", True))
     ingest.drain()
     put(log, interaction("i1"))
@@ -219,7 +226,7 @@ def test_what_comes_twice_is_there_once(log: MemoryLog, store: Store, batch: int
     put(log, first, first, interaction("i1", answer="second"))
     put(log, vote, vote, thumbs("i1", False, client_id="c"), thumbs("i2", True, client_id="c"))
     put(log, first, vote)
-    Ingest(log, store, batch=batch).drain()
+    Ingest(MemorySource(log), store, letters=log, batch=batch).drain()
     assert [row.answer for row in rows(store, Interaction)] == ["first"]
     assert effective(store) == {"i1": [True], "i2": [True]}
     assert len(rows(store, Feedback)) == 2
@@ -251,7 +258,7 @@ def test_the_last_vote_of_a_subject_and_kind_is_effective(
             given_at=NOW,
         ),
     )
-    Ingest(log, store, batch=batch).drain()
+    Ingest(MemorySource(log), store, letters=log, batch=batch).drain()
     found = {
         (row.interaction_id, row.subject, row.kind): row.thumbs
         for row in rows(store, Feedback)
@@ -272,7 +279,7 @@ def test_of_votes_at_one_instant_the_higher_event_id_is_effective(
 ) -> None:
     """The order is total, so replaying the log gives the same tables."""
     put(log, thumbs("i1", True, event_id="b"), thumbs("i1", False, event_id="a"))
-    Ingest(log, store, batch=10).drain()
+    Ingest(MemorySource(log), store, letters=log, batch=10).drain()
     assert effective(store) == {"i1": [True]}
 
 
@@ -281,7 +288,7 @@ def test_another_applications_feedback_never_counts(
     log: MemoryLog, store: Store, interaction_first: bool
 ) -> None:
     """An API key rates only what its own application served."""
-    ingest = Ingest(log, store, batch=10)
+    ingest = Ingest(MemorySource(log), store, letters=log, batch=10)
     foreign = thumbs("i1", False, at_s=9, application="rival")
     served = interaction("i1")
     for event in (served, foreign) if interaction_first else (foreign, served):
@@ -301,7 +308,7 @@ def test_missing_applications_are_created_and_present_ones_kept(
         session.add(Application(name="desk", live_adapter="desk--v1"))
         session.commit()
     put(log, interaction("i1"), interaction("i2", "shop"), thumbs("i3", True, application="bank"))
-    Ingest(log, store, batch=10).drain()
+    Ingest(MemorySource(log), store, letters=log, batch=10).drain()
     assert {row.name: row.live_adapter for row in rows(store, Application)} == {
         "desk": "desk--v1",
         "shop": None,
@@ -312,7 +319,7 @@ def test_missing_applications_are_created_and_present_ones_kept(
 def test_rollout_events_only_move_the_position(log: MemoryLog, store: Store) -> None:
     """They are an audit trail; the next run does not read them again."""
     log.append([NewRecord(ROLLOUTS_TOPIC, "r1", encode(rollout()))])
-    ingest = Ingest(log, store, batch=10)
+    ingest = Ingest(MemorySource(log), store, letters=log, batch=10)
     assert (ingest.run_once(), ingest.run_once()) == (1, 0)
     assert letters(log) == []
 
@@ -320,19 +327,17 @@ def test_rollout_events_only_move_the_position(log: MemoryLog, store: Store) -> 
 def test_positions_are_kept_by_topic(log: MemoryLog, store: Store) -> None:
     """Each topic's position is the offset of its last record."""
     put(log, interaction("i1"), interaction("i2"), thumbs("i1", True))
-    Ingest(log, store, batch=10).drain()
-    assert {row.topic: row.position for row in rows(store, LogOffset)} == {
-        INTERACTIONS_TOPIC: log.end(INTERACTIONS_TOPIC),
-        FEEDBACK_TOPIC: log.end(FEEDBACK_TOPIC),
-        ROLLOUTS_TOPIC: 0,
-    }
+    Ingest(MemorySource(log), store, letters=log, batch=10).drain()
+    positions = {topic: log.end(topic) for topic in SOURCES}
+    assert {row.topic: row.position for row in rows(store, LogOffset)} == positions
+    assert positions[INTERACTIONS_TOPIC] != positions[FEEDBACK_TOPIC] != 0
 
 
 def test_draining_applies_everything_by_batches(log: MemoryLog, store: Store) -> None:
     """More records than fit a batch, and the number of all of them comes back."""
     put(log, *(interaction(f"i{number}") for number in range(25)))
     put(log, *(thumbs(f"i{number}", True) for number in range(7)))
-    ingest = Ingest(log, store, batch=10)
+    ingest = Ingest(MemorySource(log), store, letters=log, batch=10)
     assert ingest.drain() == 32
     assert len(rows(store, Interaction)) == 25
     assert ingest.drain() == 0
@@ -363,7 +368,7 @@ def test_a_poison_record_goes_to_the_dead_letters_and_blocks_nothing(
     put(log, thumbs("before", True))
     log.append([NewRecord(FEEDBACK_TOPIC, "poison", value)])
     put(log, thumbs("after", False))
-    ingest = Ingest(log, store, batch=10)
+    ingest = Ingest(MemorySource(log), store, letters=log, batch=10)
     assert (ingest.drain(), ingest.drain()) == (3, 0)
     assert effective(store) == {"before": [True], "after": [False]}
     [letter] = letters(log)
@@ -386,7 +391,7 @@ def test_a_value_that_the_database_refuses_is_poison_too(
         thumbs("i1", True),
     )
     log.append([NewRecord(FEEDBACK_TOPIC, "poison", b"nonsense")])
-    ingest = Ingest(log, store, batch=batch)
+    ingest = Ingest(MemorySource(log), store, letters=log, batch=batch)
     assert (ingest.drain(), ingest.drain()) == (5, 0)
     assert sorted(row.id for row in rows(store, Interaction)) == ["i1", "i2"]
     assert effective(store) == {"i1": [True]}
@@ -402,7 +407,7 @@ def test_when_the_dead_letter_does_not_fit_nothing_is_lost(store: Store) -> None
     log.append([NewRecord(FEEDBACK_TOPIC, "poison", b"nonsense")])
     put(log, thumbs("i1", True))
     log.max_bytes = 0
-    ingest = Ingest(log, store, batch=10)
+    ingest = Ingest(MemorySource(log), store, letters=log, batch=10)
     with pytest.raises(LogFullError):
         ingest.drain()
     log.max_bytes = 1 << 20
@@ -416,8 +421,10 @@ KILLED_CHILD = """
 import os, signal, sys
 from pathlib import Path
 from sqlalchemy import event
+from feedback.events import SOURCES
 from feedback.ingest import Ingest
 from feedback.log.spool import Spool
+from feedback.log.spool_source import SpoolSource
 from feedback.store import Store
 
 store = Store(sys.argv[1])
@@ -432,7 +439,10 @@ def die(connection):
         os.kill(os.getpid(), signal.SIGKILL)
 
 event.listen(store.engine, "commit", die)
-Ingest(Spool(Path(sys.argv[2]), max_bytes=1 << 24), store, batch=5).drain()
+path = Path(sys.argv[2])
+letters = Spool(path, max_bytes=1 << 24)
+source = SpoolSource(path.parent, SOURCES, max_bytes=1 << 24)
+Ingest(source, store, letters=letters, batch=5).drain()
 """
 
 
@@ -441,7 +451,7 @@ def test_killed_at_a_commit_nothing_is_lost_or_doubled(
     tmp_path: Path, store: Store, moment: str, applied: int
 ) -> None:
     """The next ingest goes on where the last commit was."""
-    spool = Spool(tmp_path / "log.db", max_bytes=1 << 24)
+    spool = Spool(tmp_path / "log" / "service.db", max_bytes=1 << 24)
     put(spool, *(interaction(f"i{number:02}") for number in range(20)))
     put(spool, *(thumbs(f"i{number:02}", number % 2 == 0) for number in range(20)))
     spool.append([NewRecord(FEEDBACK_TOPIC, "poison", b"nonsense")])
@@ -452,7 +462,7 @@ def test_killed_at_a_commit_nothing_is_lost_or_doubled(
     )
     assert child.returncode == -9
     assert len(rows(store, Interaction)) == applied
-    Ingest(spool, store, batch=5).drain()
+    Ingest(source_of(spool), store, letters=spool, batch=5).drain()
     assert sorted(row.id for row in rows(store, Interaction)) == [f"i{n:02}" for n in range(20)]
     assert effective(store) == {f"i{number:02}": [number % 2 == 0] for number in range(20)}
     assert len(letters(spool)) == 1
@@ -461,14 +471,14 @@ def test_killed_at_a_commit_nothing_is_lost_or_doubled(
 
 def test_two_ingests_at_once_apply_everything_once(tmp_path: Path, store: Store) -> None:
     """Started twice by mistake, they share the work and bury no good record."""
-    spool = Spool(tmp_path / "log.db", max_bytes=1 << 24)
+    spool = Spool(tmp_path / "log" / "service.db", max_bytes=1 << 24)
     put(spool, *(interaction(f"i{number}") for number in range(200)))
     put(spool, *(thumbs(f"i{number}", True) for number in range(200)))
     faults: list[BaseException] = []
 
     def drain() -> None:
         try:
-            Ingest(spool, store, batch=7).drain()
+            Ingest(source_of(spool), store, letters=spool, batch=7).drain()
         except BaseException as fault:
             faults.append(fault)
 

@@ -15,6 +15,7 @@ from feedback.events import InteractionFinished
 from feedback.ingest import Ingest
 from feedback.tables import Interaction, Rollout
 from monitoring.counts import count_rollout
+from tests.fakes.memory_log import MemorySource
 from tests.unit.gateway_world import CANARY, LIVE, World, open_world
 
 CHAT = "/v1/chat/completions"
@@ -87,7 +88,7 @@ def test_a_shadow_is_no_exposure(tmp_path: Path) -> None:
     with shadowed(tmp_path) as world:
         world.post(CHAT, ASKED)
         seen, unseen = pair(world)
-        Ingest(world.log, world.store, batch=100).drain()
+        Ingest(MemorySource(world.log), world.store, letters=world.log, batch=100).drain()
         with world.store.session() as session:
             row = session.get_one(Interaction, unseen.interaction_id)
             assert row.shadow_of == seen.interaction_id

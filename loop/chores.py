@@ -1,0 +1,57 @@
+"""What the ingest process does between batches: each chore at its own pace, one after the other.
+
+A chore that fails is told in the log and comes again at its next time: it must not stop ingest.
+`chores_of` is the list of them all. Knows nothing of what a chore does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from loop.wiring import Parts
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something to do again and again; what it returns is only logged, and only if it is true."""
+
+    name: str
+    every_s: float
+    run: Callable[[], object]
+
+
+class Chores:
+    """Chores and when each is due; the first time is at once."""
+
+    def __init__(self, chores: Sequence[Chore]) -> None:
+        self._chores = chores
+        self._due_s = {chore.name: 0.0 for chore in chores}
+
+    def run_due(self) -> None:
+        """Do what is due."""
+        for chore in self._chores:
+            now_s = time.monotonic()
+            if now_s >= self._due_s[chore.name]:
+                self._due_s[chore.name] = now_s + chore.every_s
+                _run(chore)
+
+
+def chores_of(parts: Parts) -> list[Chore]:
+    """Return all chores of a service."""
+    return []
+
+
+def _run(chore: Chore) -> None:
+    try:
+        result = chore.run()
+    except Exception as error:  # the job edge: a database that is down, a folder that is full
+        _log.error("chore_failed", chore=chore.name, exc_info=error)
+        return
+    if result:
+        _log.info("chore_done", chore=chore.name, result=result)
