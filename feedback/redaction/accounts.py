@@ -17,7 +17,7 @@ _IBAN_RUN = re.compile(
     r"(?:[A-Za-z0-9]{11,30}+|(?: [A-Za-z0-9]{4}){2,7}+(?: [A-Za-z0-9]{1,3}\b)?)"
 )
 _IBAN_SHAPE = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
-_CARD_RUN = re.compile(r"\d(?<![\w.].)(?:[ -]?\d){12,40}(?!\w)")
+_CARD_RUN = re.compile(r"\d(?<![\w.].)(?:(?:[ -]|\r?\n)?\d){12,40}(?!\w)")
 # Visa, Mastercard, Diners Club, American Express, Discover, UnionPay: the issuers' own ranges.
 _CARD_SHAPE = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|3[0689]\d{12}|6\d{15,18}"
@@ -70,5 +70,5 @@ def _row_end(groups: list[re.Match[str]], first: int, is_it: Callable[[str], boo
 
 RULES = (
     Rule("IBAN", finds(r"\d\d(?<=\b[A-Za-z]{2}\d\d)"), _within(_IBAN_RUN, _is_iban)),
-    Rule("CARD", finds(r"\d(?:[ -]?\d){12}"), _within(_CARD_RUN, _is_card)),
+    Rule("CARD", finds(r"\d(?:(?:[ -]|\r?\n)?\d){12}"), _within(_CARD_RUN, _is_card)),
 )

@@ -40,6 +40,7 @@ _PHONE_FORMS = (
     r"(?:\+|\b00)[1-9](?:[ ()./-]{0,3}\d){6,13}",  # international; at most 15 digits, ITU-T E.164
     r"(?:\b1[ .-])?\(?\b[2-9]\d\d\)?[ .-]{0,2}\b[2-9]\d\d[ .-]\d{4}",  # North American
     r"\(\d{3}\)\d{3}-\d{4}",
+    r"\(0\d\) ?\d{4}[ -]?\d{4}",  # Australian
     r"\b0[1-9](?P<between>[ .-])\d\d(?:(?P=between)\d\d){3}",  # French
     r"\(?\b0\d{2,4}\)?[ /-]{1,2}\d{3,8}(?:[ -]\d{2,5}){0,3}",  # national, with trunk prefix
     r"\b0[1-9]\d{8,9}",  # the same in one piece
@@ -52,10 +53,11 @@ _SOME_NUMBER = re.compile(
     r"\d(?:[ ./-]?\d){6,14}(?!\w|[:.,]\d)"
 )
 _NUMBER_START = re.compile(r"\d(?<![\w.,+/#-].)")
+_LINKS = r"(?: (?:me|us|no|number|nummer|is|ist|at|on|under|unter|es)\b)"
 _BEFORE_CALLED = re.compile(
-    r"(?i)\b(?:(?:phone|telephone|tel|mobile|cell|fax|whatsapp|call|text|ring"
-    r"|telefon|handy|mobil|anrufen|portable|teléfono|móvil)"
-    r"(?: (?:me|us|no|number|nummer|is|ist|at|on|under|unter|es)\b){0,4}[.:]{0,2} {0,2}"
+    r"(?i)\b(?:(?:phone|telephone|tel|mobile|cell|fax|whatsapp|telefon|handy|mobil|anrufen"
+    rf"|portable|teléfono|móvil){_LINKS}{{0,4}}[.:]{{0,2}} {{0,2}}"
+    rf"|(?P<verb>call|text|ring)(?P<links>{_LINKS}{{0,4}}[.:]{{0,2}}) {{0,2}}"
     r"|my number(?: is|:) {1,2})$"
 )
 BEFORE_REFERENCE = re.compile(
@@ -75,7 +77,11 @@ def _is_phone(match: re.Match[str]) -> bool:
 
 
 def _is_called(match: re.Match[str]) -> bool:
-    return _BEFORE_CALLED.search(before(match)) is not None
+    """After "phone", or "call me on"; after a mere "call" only what is as long as a number."""
+    called = _BEFORE_CALLED.search(before(match))
+    if called is None or not called["verb"] or called["links"]:
+        return called is not None
+    return sum(char.isdigit() for char in match.group()) >= MIN_PHONE_DIGITS
 
 
 _IPV6_HINT = finds(r"[0-9A-Fa-f]{3}:[0-9A-Fa-f:]")

@@ -69,30 +69,32 @@ _NO_NAME = """
 a account accounts admin administrator african agent airport all alle alles american amigo amigos
 an and android any app apple applicant apps april arab are as asian assistant at august australian
 austrian autumn avenue award bank beach belgian billing bot brazilian british buenas buenos but
-buyer by canadian card cathedral catholic chatbot chef cher chief chinese christian christmas
-church city clean clerk client cliente clientes clients colleague colleagues college collègues
-committee company complaint concern consultant corp counsellor court customer customers czech
-damen danish day dear december dein deine delivery department desk developer directeur director
-directrice doctor driver du dutch easter edition el engineer english equipo estimada estimado euch
-euer european everybody everyone example executive falsch february finance finnish folks football
-for français french friday friend friends from garden gardens german gmbh google greek gruß grüße
-grüßen guest guests hall head hello help helpdesk here herren hindu hiring hospital hotel hr human
-hungarian i ich if ihr ihre in inc indian installer irish is island israeli it italian january
-japanese java jewish july june junior kitty kollegen kolleginnen korean kunde kunden kundenservice
-kundin la lake le lead lehrer les leute linux llc los ltd maam madam madame management manager
-managing march market martens may member members mesdames messieurs mexican microsoft mitarbeiter
-monday monsieur muscle museum muslim muy my mía mío name no none norwegian not nous november nurse
-october oetker of office officer on operations operator or order orders our owner pakistani
-parents park partner party password pepper place player plaza polish portuguese president prize
-product professor protestant python recruiter resources returns river road romanian russian s.a.
-saigon sales sas saturday school scottish secretary seller senior september server service
+buyer by bürgermeister canadian card cathedral catholic chatbot chef cher chief chinese christian
+christmas church city clean clerk client cliente clientes clients colleague colleagues college
+collègues committee company complaint concern consultant corp counsellor court customer customers
+czech damen danish day dear december dein deine delivery department desk developer directeur
+director directrice direktor direktorin doctor dr driver du dutch easter edition el engineer
+english equipo estimada estimado euch euer european everybody everyone example executive falsch
+february finance finnish folks football for français frau french friday friend friends from garden
+gardens german gmbh google gott gottes greek gruß grüße grüßen guest guests hall head hello help
+helpdesk here herr herren herrn hindu hiring hospital hotel hr human hungarian i ich if ihr ihre
+in inc indian installer irish is island israeli it italian january japanese java jewish july june
+junior kanzler kanzlerin kitty kollegen kolleginnen korean kunde kunden kundenservice kundin la
+lake le lead lehrer les leute linux llc los ltd maam madam madame maire management manager
+managing march market martens may member members mesdames messieurs mexican microsoft minister
+ministerin mitarbeiter mlle mme monday monsieur mr mrs ms muscle museum muslim muy mx my mía mío
+name neighbors neighbours no none norwegian not nous november nurse october oetker of office
+officer on operations operator or order orders our owner pakistani parents park partner party
+password pepper place player plaza polish portuguese president prize product prof professor
+protestant präsident präsidentin python recruiter resources returns river road romanian russian
+s.a. saigon sales sas saturday school scottish secretary seller senior september server service
 services señor señora señores señorita shipping shop sie sir siri sirs so spanish spokesperson
-spring square staff station still store street student su subscriber summer sunday support swedish
-swiss system teacher team teams tech technical tenant test that the theatre their theorem there
-these they this those thursday to todas todos tous toutes tower tuesday turkish ubuntu ukrainian
-universe university unknown unser unsere us user usted ustedes valley vendor volunteer votre vous
-we web wednesday welsh what who windows winner winter wir with world wrong yes you your yours
-zusammen équipe
+spring square sr sra srta staff station still store street student su subscriber summer sunday
+support swedish swiss system teacher team teams tech technical tenant test that the theatre their
+theorem there these they this those thursday to todas todos tous toutes tower tuesday turkish
+ubuntu ukrainian universe university unknown unser unsere us user usted ustedes usuaria usuario
+usuarios valley vendor volunteer votre vous we web wednesday welsh what who windows winner winter
+wir with world wrong yes you your yours zusammen équipe
 """
 _SMALL_WORDS = """
 a an and at aus but calling can con could de et for from has have hello here hi i ich im in is je

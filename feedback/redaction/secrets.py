@@ -50,6 +50,7 @@ _NAMES = (
 _ASSIGNED = re.compile(
     rf"(?i)(?<![^\W_])(?:{_NAMES})(?:\"?\s{{0,4}}[=:]\s{{0,4}}[\"']?)"
     r"(?=[^\s\"',;&]{0,200}\d)(?=[^\s\"',;&]{0,200}[a-z])"
+    r"(?![\w.]{1,64}\(|\$\{)"  # a call, a variable
     r"(?P<it>[\w+/.~!@#$%^&*]{8}[^\s\"',;&]*)"
 )
 _NAMES_SECRET = has_any(
@@ -57,11 +58,13 @@ _NAMES_SECRET = has_any(
 )
 # "my password is Gr33nTea": shorter values than an assignment's, but never a number alone
 _SAID = re.compile(
-    r"(?i)\b(?:password|passwort|kennwort|passphrase|contrase(?:ñ|n)a|mot de passe|pin|passcode)"
+    r"(?i)\b(?:password|passwort|kennwort|passphrase|contrase(?:ñ|n)a|mot de passe|passcode|pw)"
     r"(?: is| ist| lautet| est| es|:) {0,2}:? {0,2}[\"']?"
-    r"(?!\d{1,3}-[a-z])(?=[^\s\"']{0,64}\d)(?=[^\s\"']{0,64}[A-Za-z])(?P<it>[^\s\"'\[]{6,64})"
+    r"(?!\d{1,3}-[a-z]|[\w.]{1,64}\(|\$\{)(?=[^\s\"']{0,64}\d)(?=[^\s\"']{0,64}[A-Za-z])"
+    r"(?P<it>[^\s\"'\[]{6,64})"
 )
-_SAID_HINT = has_any("passw", "passp", "passc", "kennw", "contras", "mot de", "pin ")
+_SAID_HINT = has_any("passw", "passp", "passc", "kennw", "contras", "mot de", "pw")
+_PIN = re.compile(r"(?i)\bpin(?: code| number)?(?: is|:) {0,2}(?P<it>\d{4,8})(?![\w.,]?\d)")
 # a connection string's password is one whatever it holds: Password=...; Pwd=...
 _CONNECTION = re.compile(
     r"(?i)(?<=;)\s{0,4}(?:password|pwd)\s{0,4}=\s{0,4}(?P<it>[^\s;\"'\[]{1,128})"
@@ -74,5 +77,10 @@ RULES = (
     Rule("SECRET", both(has_any("://"), has_any("@")), part(_IN_URL)),
     Rule("SECRET", both(has_any("=", ":"), _NAMES_SECRET), part(_ASSIGNED)),
     Rule("SECRET", _SAID_HINT, part(_SAID)),
+    Rule(
+        "SECRET",
+        both(has_any("pin"), has_any("pin is", "pin:", "pin code", "pin number")),
+        part(_PIN),
+    ),
     Rule("SECRET", both(has_any(";"), has_any("password", "pwd")), part(_CONNECTION)),
 )
