@@ -123,10 +123,9 @@ _PAPER = re.compile(
     r"[.:#]? {0,2}(?:is |ist |est |es )?(?P<it>(?=[a-z]{0,8}\d)[a-z0-9]{7,18})(?!\w)"
 )
 _PAPER_HINT = has_any(
-    *("passport", "pass", "ausweis", "pasaporte", " card", "carte d", "licen", "schein"),
-    *("permi", "nino", "insurance"),
+    *("passport", "reisepass", "passeport", "pasaporte", "passaporto", "ausweis", "id card"),
+    *("identity card", "carte d", "licen", "führerschein", "permis", "nino", "national insurance"),
 )
-
 # two groups of digits and a letter, in the ways of the four codes
 _CODE_HINT = finds(
     r"\d(?:\d ?\d\d ?\d\d ?[A-Da-d]\b|\d\d\.?\d{3}-?[A-Za-z]\b"

@@ -7,7 +7,6 @@ that was found once is replaced from then on wherever it stands. Pure: text in, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from feedback.redaction.placeholders import PLACEHOLDER, Numbering
 from feedback.redaction.rule import Find, Rule, always, whole
 
 # Most specific first: of two that begin together and are equally long, the earlier rule wins.
-WITH_DIGITS = (
+WITH_SIGNS = (
     *secrets.RULES,
     *contacts.EMAILS,
     *accounts.RULES,
@@ -27,15 +26,13 @@ WITH_DIGITS = (
     *contacts.PHONES,
     *places.STREETS,
 )
-ENTITIES = frozenset({"NAME", *(rule.entity for rule in WITH_DIGITS)})
+ENTITIES = frozenset({"NAME", *(rule.entity for rule in WITH_SIGNS)})
 
 MASK = "\ue000"  # private use: neither a letter nor a space, and nobody's text
 # What only its context told is looked for in later texts too; not for ever more of it
 SOUGHT_AGAIN = frozenset({"NAME", "PHONE", "NATIONAL_ID", "BIRTH_DATE", "ADDRESS", "SECRET"})
 MAX_SOUGHT = 100
 MIN_SOUGHT_CHARS = 4  # "Al" is in too many words; a longer one is looked for between words
-_DIGIT = re.compile(r"\d").search
-_NO_DIGITS = bytes(byte for byte in range(256) if not 48 <= byte <= 57)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +63,18 @@ class Redactor:
 
     def spans(self, text: str, sought: Mapping[str, str] | None = None) -> list[Span]:
         """Return what is to be hidden, in order and apart. `sought`: entities of known values."""
-        lowered, outline = text.lower(), sift.outline(text)
+        has_signs, finds = sift.look(text)
+        if not (has_signs or finds or sought or self._own):
+            return []
         found: list[Span] = []
-        masked = text
-        if "[" in text:
-            masked = self._without_placeholders(text)
+        masked = self._without_placeholders(text) if "[" in text else text
         for rule in self._own:
             masked = _apply(rule.entity, rule.find, masked, found)
-        if "@" in text or "-----b" in lowered or has_digit(text, outline[1]):
-            for rule in WITH_DIGITS:
-                if rule.hint(text, lowered):
-                    masked = _apply(rule.entity, rule.find, masked, found)
-        for find in sift.finds_for(outline, lowered):
+        lowered = text.lower() if has_signs else ""
+        for rule in WITH_SIGNS if has_signs else ():
+            if rule.hint(text, lowered):
+                masked = _apply(rule.entity, rule.find, masked, found)
+        for find in finds:
             masked = _apply("NAME", find, masked, found)
         for value, entity in (sought or {}).items():
             if value in masked:
@@ -85,12 +82,9 @@ class Redactor:
         return _apart(found) if len(found) > 1 else found
 
     def may_hold(self, text: str) -> bool:
-        """Return False only where `spans` would find nothing."""
-        if self._own or "@" in text:
-            return True
-        lowered, outline = text.lower(), sift.outline(text)
-        has_any = has_digit(text, outline[1]) or "-----b" in lowered
-        return has_any or bool(sift.finds_for(outline, lowered))
+        """Return False only where `spans` would find nothing, whatever was said before."""
+        has_signs, finds = sift.look(text)
+        return has_signs or bool(finds) or bool(self._own)
 
     def literal_placeholders(self, text: str) -> list[str]:
         """Return what looks like a placeholder in `text` and is only text."""
@@ -145,14 +139,6 @@ class Conversation:
             return
         if len(value) >= MIN_SOUGHT_CHARS and not (entity == "NAME" and names.is_word_too(value)):
             self._sought[value] = entity
-
-
-def has_digit(text: str, bones: bytes) -> bool:
-    """Return whether `text` has a digit: taking all else out is quicker than a search."""
-    if bones.translate(None, _NO_DIGITS):
-        return True
-    # a digit of another script is a question mark in the outline
-    return b"?" in bones and not text.isascii() and _DIGIT(text) is not None
 
 
 def _apply(entity: str, find: Find, masked: str, found: list[Span]) -> str:
