@@ -21,7 +21,7 @@ _IPV6 = re.compile(
 _BEFORE_VERSION = re.compile(
     r"(?i)\b(?:versions?|ver|releases?|builds?|firmware|drivers?|(?:up(?:grad|dat)|releas)(?:e|ed|ing)"
     r"|install|patch|section|chapter|abschnitt|kapitel)\b[\s\d.,:]*"
-    r"(?:(?:to|and|or|is|from|number)\b[\s\d.,:]*)*$"
+    r"(?:(?:to|and|or|is|from|number|after|before|since)\b[\s\d.,:]*)*$|[=<>~!]=\s?$"
 )
 
 
@@ -67,12 +67,15 @@ BEFORE_REFERENCE = re.compile(
     r"|commande|facture|pedido|factura|producto)"
     r"(?: (?:no|nr|number|id|code|is))*[.:]? ?#?$"
 )
+_ZIP = re.compile(r"\b[A-Z]{2},? \d{5}-\d{4}$")
 MIN_PHONE_DIGITS = 9  # fewer are opening hours (0800-1800), dates and article numbers
 
 
 def _is_phone(match: re.Match[str]) -> bool:
     """Spare short numbers, and those that the words before them call something else."""
     digits = sum(char.isdigit() for char in match.group())
+    if match.group() == "0123456789" or _ZIP.search(before(match) + match.group()):
+        return False  # the digits themselves; MA 02110-1301
     return digits >= MIN_PHONE_DIGITS and BEFORE_REFERENCE.search(before(match)) is None
 
 

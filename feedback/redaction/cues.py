@@ -49,11 +49,14 @@ _KIN = (
     r"(?:,| is(?: called)?|['\u2019]s name is| heißt)? "
 )
 _LABELLED = (
-    r"(?:(?<![\w-])(?:(?:full|first|last|given|family|middle|maiden|customer|contact|patient"
+    r"(?<![\w-])(?:(?:full|first|last|given|family|middle|maiden|customer|contact|patient"
     r"|employee)[ _]?name|surname|cardholder(?: name)?|account holder|contact(?: person)?|attn"
     r"|attention|patient|beneficiary|recipient|payee|vorname|nachname|kontoinhaber(?:in)?"
     r"|empfänger(?:in)?|ansprechpartner(?:in)?|nom(?: de famille)?|prénom|nombre|apellidos?)"
-    r"|(?:(?<=\n)|(?<=[(,;])|^)\s?name)[\"']?\s{0,2}[:=]\s{0,2}[\"']?"
+    r"[\"']?\s{0,2}[:=]\s{0,2}[\"']?"
+)
+_NAMED = (
+    r"(?:^|(?<=[\n(,;{]))[\s\"']{0,2}name[\"']?\s{0,2}[:=]\s{0,2}[\"']?"  # of what, it says not
 )
 _MET = (
     r"\b(?:(?:spoke|speak|speaking|spoken|talk|talked|talking) (?:to|with)|asked? for|on behalf of"
@@ -132,6 +135,7 @@ CUES = (
         " ansprechpartner ansprechpartnerin nom famille prénom nombre apellido apellidos",
         ": =",
     ),
+    _cue(after(_NAMED, is_two_or_given), "name", ": ="),
     _cue(
         after(_MET, is_clear),
         "to with for of signed by gez. signé par firmado por von mit contact",

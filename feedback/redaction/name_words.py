@@ -9,60 +9,61 @@ and count only after a cue. Whoever has another name is found by what stands aro
 from __future__ import annotations
 
 _CLEAR = """
-aaron abdul abigail adam adriana agnes agnieszka ahmed ahmet aisha akira alan albert alejandro
-aleksander alessandro alexander alexandra alexandre alfred ali alice alicia alina alison amanda
-amelia amina amit amy ana anais anaïs andrea andreas andrew andrzej andré aneta angela anika anita
-anja anke ann anna anne annette annika anthony antoine anton antonio anya arjun arnaud arthur
-astrid ayesha barbara bartosz beata beatrice beatriz benedikt benjamin bernard bernd birgit björn
-bogdan brenda brian brigitte bruno bryan camila camille carl carla carlos carolina caroline
-catherine cathy cecilia charles chiara chinedu chloe chloé christian christiane christina
-christine christoph christophe christopher cindy claire clara claudia claudio clement clément
-colin connor craig cristina cynthia daniel daniela daniele danielle danuta david deborah deepak
-denise dennis diana diego dieter dimitri dirk dominik dominique donald donna dorota dorothy
-douglas edith eduardo edward eileen elena elif elisabeth elise elizabeth ella ellen elsa emeka
-emil emilia emily emma emmanuel enrique eric erik erika esther ethan eugene eva evelyn ewa fabian
-fabio fatima fatma felicity felix fernando filip fiona florian francesca francesco francisco
-franziska françois frederik friedrich gabriel gabriela gabriele gareth gary georg george gerald
-gerard gerhard gertrud giorgio giovanni giulia giuseppe gloria gonzalo gordon greg gregory greta
-guillaume gustav günter hanna hannah hans harald harold harry hassan heather hector heidi heike
-heinrich heinz helen helena helene helga henri henrik henry herbert hiroshi holger howard hugo
-hussein hélène ian ibrahim ignacio igor ines inga inge ingrid irene irina isaac isabel isabella
-isabelle ivan jacob jacqueline jacques jakob jakub james jan jane janet janine jason javier jean
-jeffrey jennifer jeremy jerzy jessica jesús jim joachim joan joanna jochen joe joel johan johanna
-johannes john jonas jonathan jorge jose josef joseph joshua josé joão juan judith judy julia
-julian juliane julie julien jun jürgen kamil karen karim karin karl katarzyna kate katharina
-katherine kathleen kathrin katja keith kelly kenji kenneth kerstin kevin kim klaus krzysztof kurt
-kwame lara larry lars laura lauren laurent lea leila lena leo leon leonardo leonie leslie linda
-ling lisa liu lorenzo louis louise luca lucas lucia lucía luis luisa lukas lukasz luke lydia léa
-magda magdalena mahmoud malgorzata manuel manuela marc marcel marcin marco marcus marek margaret
-margarita maria mariana marianne marie marina mario marion marisa marius markus marta martha
-martin martina mary mateo mateusz mathias mathieu matteo matthew matthias maurice mauricio
-maximilian megan mehmet mei melanie melissa mercy michael michaela michal michel michele michelle
-miguel mika mikael milan mina miriam mohamed mohammad mohammed monica monika monique moritz
-muhammad mustafa nadia nadine nancy naomi natalia natalie nathalie nathan neil niamh nicholas
-nicola nicolas nicole niels nigel nikolai nina noah noor nora norbert norman olaf olga oliver
-olivia olivier omar otto owen pablo pamela paolo patricia patrick patrycja paul paula paulina
-pavel pawel pedro peter petra philip philipp philippe phillip pierre pilar piotr priya rachel
-rafael rahul rainer raj rajesh ralf ramona raphael raquel raul ravi rebecca renate rené ricardo
-richard rita robert roberto rodrigo roger roland rolf roman ronald rosa rosemary roxana rui ruth
-ryan rüdiger sabine sabrina samantha samuel sandra sanjay sara sarah scott sean sebastian serge
-sergei sergio sharon shreya silke silvia simon simone siobhan sofia sonia sonja sophia sophie
-stacy stanislaw stefan stefanie stefano steffen stella stephan stephanie stephen steve steven
-stuart sunita susan susanne suzanne sven svetlana sylvia sylvie takashi tanja tatiana teresa theo
-theodor theresa thierry thomas tiago tim timothy tina tobias tom tomasz torsten tracy ulrich
-ulrike ursula ute uwe valentina valerie valérie vanessa vera veronica veronika vijay vincent viola
-vladimir walter wei werner wilhelm william wojciech wolfgang xavier yannick yasmin yuki yusuf
-yvonne zainab zoe zofia étienne
+aaron abdul abigail adam adrian adriana agnes agnieszka ahmed ahmet aisha akira alan albert
+alejandro aleksander alessandro alex alexander alexandra alexandre alexey alfred ali alice alicia
+alina alison amanda amelia amin amina amit amy ana anais anaïs andrea andreas andrew andrey
+andrzej andré aneta angela anika anita anja anke ann anna anne annette annika anthony antoine
+anton antonio anya arjun armin arnaud arthur astrid ayesha barbara bartosz beata beatrice beatriz
+ben benedikt benjamin bernard bernd birgit björn bob bogdan brenda brian brianna brigitte bruno
+bryan camila camille carl carla carlos carolina caroline catherine cathy cecilia charles chiara
+chinedu chloe chloé chris christian christiane christina christine christoph christophe
+christopher cindy claire clara claudia claudio clement clément colin connor craig cristina cynthia
+dan daniel daniela daniele danielle danuta dave david deborah deepak denise dennis diana diego
+dieter dimitri dirk dmitry dominik dominique donald donna dorota dorothy douglas edith eduardo
+edward eileen elena elif elisabeth elise elizabeth ella ellen elsa emeka emil emilia emily emma
+emmanuel enrique eric erik erika esther ethan eugene eva evelyn ewa fabian fabio fatima fatma
+felicity felix fernando filip fiona florian francesca francesco francisco franziska françois fred
+frederik fredrik friedrich gabriel gabriela gabriele gareth gary georg george gerald gerard
+gerhard gertrud giorgio giovanni giulia giuseppe gloria gonzalo gordon greg gregory greta guido
+guillaume gustav gustavo günter hanna hannah hans harald harold harry hasan hassan heather hector
+heidi heike heinrich heinz helen helena helene helga henri henrik henry herbert hiroshi holger
+howard hugo hussein hélène ian ibrahim ignacio igor ines inga inge ingrid irene irina isaac isabel
+isabella isabelle ivan ivana jacob jacqueline jacques jakob jakub james jan jane janet janine
+jared jason javier jean jeff jeffrey jennifer jenny jeremy jerzy jessica jesús jim joachim joan
+joanna jochen joe joel johan johanna johannes john jonas jonathan jorge jose josef joseph josh
+joshua josé joão juan judith judy julia julian juliane julie julien jun jürgen kamil karen karim
+karin karl katarzyna kate katharina katherine kathleen kathrin katja keith kelly ken kenji kenneth
+kerstin kevin kim klaus krzysztof kurt kwame lara larry lars laura lauren laurent lea leandro
+leila lena lennart leo leon leonardo leonie leslie linda ling lisa liu lorenzo louis louise luca
+lucas lucia lucía luis luisa lukas lukasz luke lydia léa maciej magda magdalena mahmoud malgorzata
+manuel manuela marc marcel marcelo marcin marco marcus marek margaret margarita maria mariana
+marianne marie marina mario marion marisa marius markus marta martha martin martina mary mateo
+mateusz mathias mathieu matt matteo matthew matthias matthieu maurice mauricio maximilian megan
+mehmet mei melanie melissa mercy michael michaela michal michel michele michelle miguel mika
+mikael mike milan mina miriam mohamed mohammad mohammed monica monika monique moritz muhammad
+mustafa nadia nadine nancy naomi natalia natalie nathalie nathan neil niamh nicholas nicola
+nicolas nicole niels nigel nikolai nina noah noor nora norbert norman oksana olaf olena olga
+oliver olivia olivier omar otto owen pablo pamela paolo patricia patrick patrycja paul paula
+paulina pavel pawel pedro peter petra phil philip philipp philippe phillip pierre pilar piotr
+priya rachel rafael rahul rainer raj rajesh ralf ramona raphael raquel raul ravi rebecca renate
+rené ricardo richard rita robert roberto rodrigo roger roland rolf roman ronald rosa rosemary
+roxana rui ruth ryan rüdiger sabine sabrina sally sam samantha samuel sandra sanjay sara sarah
+scott sean sebastian serge sergei sergey sergio sharon shreya silke silvia simon simone siobhan
+sofia sonia sonja sophia sophie stacy stanislaw stefan stefanie stefano steffen stella stephan
+stephanie stephen steve steven stuart sunita susan susanne suzanne sven svetlana sylvia sylvie
+takashi tanja tatiana ted teresa terry theo theodor theresa thierry thomas tiago tim timothy tina
+tobias tom tomasz tony torsten tracy ulrich ulrike ursula ute uwe valentin valentina valerie
+valérie vanessa vera veronica veronika vijay vincent viola vladimir walter wei werner wilhelm
+william wojciech wolfgang xavier yannick yasmin yuki yusuf yvonne zack zainab zoe zofia étienne
 """
 _AS_WORDS_TOO = """
-abby alex alexa amber angel april art august austin autumn ben bill blake bob brook bruce carmen
-carol carrie chad charlie charlotte chase chelsea cliff crystal daisy dale dan daphne dave dawn
-dean dolores drew eve faith florence frank fred gene georgia glen grace grant guy heath holly hope
-iris ivy jack jade jasmine jay jeff jenny jewel jo jordan josh joy june karma ken lance lily lou
-mark mat matt max may melody mercedes mia mike miles milo nick noel oscar paris pat pearl penny
-phil pierce ray reed rich rob robin rock rocky rod rose ross ruby rusty sage sally sam sandy
-savannah shane sidney sierra sky stan star sue summer sydney ted terry tony trinity troy victor
-victoria violet virginia wade ward will woody zack
+abby alexa amber angel april art august austin autumn bill blake brook bruce carmen carol carrie
+chad charlie charlotte chase chelsea cliff crystal daisy dale daphne dawn dean dolores drew eve
+faith florence frank gene georgia glen grace grant guy heath holly hope iris ivy jack jade jasmine
+jay jewel jo jordan joy june karma lance lily lou mark mat max may melody mercedes mia miles milo
+nick noel oscar paris pat pearl penny pierce ray reed rich rob robin rock rocky rod rose ross ruby
+rusty sage sandy savannah shane sidney sierra sky stan star sue summer sydney trinity troy victor
+victoria violet virginia wade ward will woody
 """
 # teams, trades, nationalities, days, places, and the small words of four languages
 _NO_NAME = """

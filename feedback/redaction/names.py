@@ -24,7 +24,7 @@ _TOKEN = (
 )
 _PARTICLES = r"(?:(?:von|van|de|der|den|del|della|la|di|da|dos|du|bin|ben|al|el|zu|ter|ten) ){0,2}"
 _FULL_NAME = re.compile(rf"{_PARTICLES}{_TOKEN}(?: {_PARTICLES}{_TOKEN}){{0,3}}(?!\w)")
-_CAPITALISED = re.compile(rf"[{_UPPER}](?<![\w@.-].)\w{{2,20}}+(?= [{_UPPER}\w]\w)")
+_CAPITALISED = re.compile(rf"[{_UPPER}](?<![\w@.-].)\w{{2,20}}+(?= [{_UPPER}\w][\w.])")
 _SENTENCE_END = re.compile(r"[,.!?\n]|$")
 _CLAUSE_END = re.compile(r"[,.!?\n]|$| (?:from|speaking|calling|here|and|aus|de)\b")
 _SPEAKING = re.compile(r",? (?:from|speaking|calling|here|aus|de)\b")
@@ -80,8 +80,8 @@ def is_word_too(value: str) -> bool:
 
 # ---- what is accepted after a cue --------------------------------------------------------------
 def has_capital(_name: str, _follows: str, cue: str) -> bool:
-    """Titles only: "300 ms" and "5 m." are none."""
-    return cue[:1].isupper() or cue.lower().startswith(("mons", "mada", "señ"))
+    """Titles only: "300 ms", "5 m." and "MS Access" are none."""
+    return (cue[:1].isupper() and cue != "MS ") or cue.lower().startswith(("mons", "mada", "señ"))
 
 
 def is_clear(name: str, follows: str, _cue: str) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from feedback.events import InteractionFinished
-from feedback.redaction.placeholders import fingerprint
+from feedback.events import FEEDBACK_TOPIC, FeedbackGiven, InteractionFinished, decode
+from feedback.redaction.placeholders import aligned, fingerprint
 from tests.unit.gateway_world import APPLICATION, CANARY, KEYS, World, open_world
 
 MAIL = "ann@example.org"
@@ -93,6 +93,25 @@ def test_an_error_inside_a_stream_is_redacted(world: World) -> None:
     event = ask(world, stream=True)
     assert "[EMAIL_1]" in (event.error or "")
     assert_clean(event)
+
+
+def test_a_correction_is_aligned_with_the_answer_it_corrects(world: World) -> None:
+    """The feedback's own numbers, made without the interaction, become the interaction's."""
+    answer = world.post("/v1/chat/completions", {"model": "base", "messages": ASKED})
+    correction = {
+        "receipt": answer.headers["x-ratchet-receipt"],
+        "kind": "correction",
+        "value": f"bob@example.org is ours, {MAIL} and zoe@example.org are not.",
+    }
+    assert world.post("/v1/feedback", correction).status_code == 201
+    interaction = world.wait_for_event()
+    (record,) = world.log.read(FEEDBACK_TOPIC, after=0, limit=10)
+    given = decode(record.topic, record.value)
+    assert isinstance(given, FeedbackGiven)
+    assert given.text == "[EMAIL_1] is ours, [EMAIL_2] and [EMAIL_3] are not."
+    assert aligned(given.text, given.redactions, interaction.redactions) == (
+        "[EMAIL_2] is ours, [EMAIL_1] and [EMAIL_4] are not."
+    )
 
 
 def test_metadata_only_writes_no_words_of_an_error(world: World) -> None:
