@@ -7,6 +7,8 @@ prose is found after its word and with a digit in it; one without a digit is not
 from __future__ import annotations
 
 import re
+from collections import Counter
+from math import log2
 
 from feedback.redaction.rule import Rule, both, has_any, part, whole
 
@@ -53,6 +55,28 @@ _ASSIGNED = re.compile(
     r"(?![\w.]{1,64}\(|\$\{)"  # a call, a variable
     r"(?P<it>[\w+/.~!@#$%^&*]{8}[^\s\"',;&]*)"
 )
+# STRIPE_KEY=..., "salt": "...": names that hold other things as often, so the value must be random
+_RANDOM = re.compile(
+    r"(?i)(?:key|pass|pwd|credentials?|auth|salt|signature|dsn)[\"']?\s{0,4}[=:]\s{0,4}[\"']?"
+    r"(?P<it>[\w+/=.~-]{16,200})(?![\w(])"
+)
+_HEX = re.compile(r"(?i)(?=[a-f]{0,16}\d)(?=\d{0,16}[a-f])[0-9a-f]{20,}")
+MIN_RANDOM_BITS = 3.3  # per character: 16 random letters and digits have 3.5 to 4, words below 3.2
+
+
+def _is_random(match: re.Match[str]) -> bool:
+    """Tell a random string: hexadecimal, or digits amid letters of both cases and many of them."""
+    value = match["it"]
+    if _HEX.fullmatch(value):
+        return True
+    is_mixed = re.search(r"\d[A-Za-z]", value) and re.search(r"[a-z]", value)
+    if not is_mixed or not re.search(r"[A-Z]", value):
+        return False
+    shares = (number / len(value) for number in Counter(value).values())
+    return -sum(share * log2(share) for share in shares) >= MIN_RANDOM_BITS
+
+
+_NAMES_RANDOM = has_any("key", "pass", "pwd", "credential", "auth", "salt", "signature", "dsn")
 _NAMES_SECRET = has_any(
     "key", "secret", "token", "passw", "passp", "pwd", "kennw", "contras", "mot de"
 )
@@ -76,6 +100,7 @@ RULES = (
     Rule("SECRET", has_any("bearer", "basic"), part(_AUTHORIZED)),
     Rule("SECRET", both(has_any("://"), has_any("@")), part(_IN_URL)),
     Rule("SECRET", both(has_any("=", ":"), _NAMES_SECRET), part(_ASSIGNED)),
+    Rule("SECRET", both(has_any("=", ":"), _NAMES_RANDOM), part(_RANDOM, _is_random)),
     Rule("SECRET", _SAID_HINT, part(_SAID)),
     Rule(
         "SECRET",

@@ -159,7 +159,7 @@ PARTS = [
         "my a wife ",
         "I am ",
     ),
-    *("password is a1", ";pwd=", "İ", "ß", "\u2019", "٣", "de van ", "signed by ", "DE89 3704 "),
+    *("key=", "key=aA1", "password is a1", ";pwd=", "İ", "ß", "\u2019", "٣", "de van ", "signed by ", "DE89 3704 "),
 ]
 
 
