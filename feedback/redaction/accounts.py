@@ -10,14 +10,14 @@ import re
 from collections.abc import Callable, Iterator
 
 from feedback.redaction.check_digits import luhn, mod_97
-from feedback.redaction.rule import Find, Place, Rule, finds
+from feedback.redaction.rule import SEVEN_DIGITS, THIRTEEN_DIGITS, Find, Place, Rule, finds
 
 _IBAN_RUN = re.compile(
     r"\b[A-Za-z]{2}\d{2}"
     r"(?:[A-Za-z0-9]{11,30}+|(?: [A-Za-z0-9]{4}){2,7}+(?: [A-Za-z0-9]{1,3}\b)?)"
 )
 _IBAN_SHAPE = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
-_CARD_RUN = re.compile(r"\d(?<![\w.].)(?:(?:[ -]|\r?\n)?\d){12,40}(?!\w)")
+_CARD_RUN = re.compile(r"\d(?<![\w.].)(?:(?:[ -]|\r?\n)?\d){12,}+")
 # Visa, Mastercard, Diners Club, American Express, Discover, UnionPay: the issuers' own ranges.
 _CARD_SHAPE = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|3[0689]\d{12}|6\d{15,18}"
@@ -41,7 +41,10 @@ def _within(pattern: re.Pattern[str], is_it: Callable[[str], bool]) -> Find:
 
     def find(text: str) -> Iterator[Place]:
         for run in pattern.finditer(text):
-            yield from _rows(list(_GROUP.finditer(text, *run.span())), is_it)
+            groups = list(_GROUP.finditer(text, *run.span()))
+            if text[run.end() : run.end() + 1].isalnum():  # the last group is part of a word
+                groups.pop()
+            yield from _rows(groups, is_it)
 
     return find
 
@@ -69,6 +72,8 @@ def _row_end(groups: list[re.Match[str]], first: int, is_it: Callable[[str], boo
 
 
 RULES = (
-    Rule("IBAN", finds(r"\d\d(?<=\b[A-Za-z]{2}\d\d)"), _within(_IBAN_RUN, _is_iban)),
-    Rule("CARD", finds(r"\d(?:(?:[ -]|\r?\n)?\d){12}"), _within(_CARD_RUN, _is_card)),
+    Rule("IBAN", finds(r"\d\d(?<=\b[A-Za-z]{2}\d\d)"), _within(_IBAN_RUN, _is_iban), SEVEN_DIGITS),
+    Rule(
+        "CARD", finds(r"\d(?:(?:[ -]|\r?\n)?\d){12}"), _within(_CARD_RUN, _is_card), THIRTEEN_DIGITS
+    ),
 )

@@ -9,7 +9,18 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from feedback.redaction.rule import Rule, before, both, finds, has_any, starting, whole
+from feedback.redaction.rule import (
+    FOUR_DIGITS,
+    NINE_DIGITS,
+    SEVEN_DIGITS,
+    Rule,
+    before,
+    both,
+    finds,
+    has_any,
+    starting,
+    whole,
+)
 
 _EMAIL = re.compile(r"(?<![\w.%+-])[\w.%+-]++@(?:[^\W_][\w-]{0,62}\.){1,8}[^\W\d_][\w-]{1,62}")
 
@@ -92,13 +103,19 @@ _IPV6_HINT = finds(r"[0-9A-Fa-f]{3}:[0-9A-Fa-f:]")
 EMAILS = (Rule("EMAIL", has_any("@"), whole(_EMAIL)),)
 ADDRESSES = (
     Rule("IP", both(has_any(":"), _IPV6_HINT), whole(_IPV6, _is_ip)),
-    Rule("IP", finds(r"\d\.\d{1,3}\.\d{1,3}\.\d"), whole(_IPV4, _is_ip)),
+    Rule("IP", finds(r"\d\.\d{1,3}\.\d{1,3}\.\d"), whole(_IPV4, _is_ip), FOUR_DIGITS),
 )
 PHONES = (
-    Rule("PHONE", finds(r"\d(?:[ ()./-]{0,3}\d){8}"), starting(_PHONE_START, _PHONE, _is_phone)),
+    Rule(
+        "PHONE",
+        finds(r"\d(?:[ ()./-]{0,3}\d){8}"),
+        starting(_PHONE_START, _PHONE, _is_phone),
+        NINE_DIGITS,
+    ),
     Rule(
         "PHONE",
         finds(r"\d(?:[ ./-]?\d){6}"),
         starting(_NUMBER_START, _SOME_NUMBER, _is_called),
+        SEVEN_DIGITS,
     ),
 )

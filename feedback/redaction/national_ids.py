@@ -12,7 +12,19 @@ from collections.abc import Callable
 
 from feedback.redaction import check_digits
 from feedback.redaction.contacts import BEFORE_REFERENCE
-from feedback.redaction.rule import Rule, before, finds, has_any, part, starting, whole
+from feedback.redaction.rule import (
+    NINE_DIGITS,
+    SIX_DIGITS,
+    Rule,
+    before,
+    both,
+    finds,
+    has_any,
+    has_long_word,
+    part,
+    starting,
+    whole,
+)
 
 Check = Callable[[str], bool]
 
@@ -35,8 +47,10 @@ _CODE = re.compile(
     r"(?P<nino>[a-ceghj-prtw-z][a-ceghj-nprtw-z] ?\d\d ?\d\d ?\d\d ?[a-d])"
     r"|(?P<pension>\d\d ?\d{6} ?[a-z] ?\d{3})"
     r"|(?P<dni>\d{8}-?[a-z]|\d\d\.\d{3}\.\d{3}-?[a-z]|[xyz]-?\d{7}-?[a-z])"
-    r"|(?P<fiscale>[a-z]{6}\d\d[a-ehlmprst]\d\d[a-z]\d{3}[a-z])"
     r")(?![\w-])"
+)
+_FISCALE = re.compile(
+    r"(?i)(?<![\w-])(?P<fiscale>[a-z]{6}\d\d[a-ehlmprst]\d\d[a-z]\d{3}[a-z])(?![\w-])"
 )
 _NEVER_NINO = re.compile(r"(?:BG|GB|KN|NK|NT|TN|ZZ)")  # prefixes not given out: HMRC, NIM39110
 _CONTEXTS: dict[str, re.Pattern[str]] = {
@@ -101,14 +115,12 @@ def _is_code(match: re.Match[str]) -> bool:
 
 
 def _is_no_reference(match: re.Match[str]) -> bool:
-    """Spare what the words before it call an order, an article and the like."""
-    return (
-        BEFORE_REFERENCE.search(
-            re.sub(r"(?i)\b(?:tax|steuer|swedish|spanish)[ -]id", "", before(match))
-        )
-        is None
-    )
+    """Spare what the words before it call an order, an article and the like; no "tax id"."""
+    told = _OWN_ID.sub("", before(match))
+    return BEFORE_REFERENCE.search(told) is None
 
+
+_OWN_ID = re.compile(r"(?i)\b(?:tax|steuer|swedish|spanish|national|personal)[ -]id")
 
 # papers whose numbers have no form of their own: the words before them tell
 _PAPERS = (
@@ -119,25 +131,29 @@ _PAPERS = (
     r"|nino|national insurance(?: number)?"
 )
 _PAPER = re.compile(
-    rf"(?i)\b(?:{_PAPERS})(?:nummer|nr)?(?: (?:no|nr|number|numero|numéro|número|is|ist|est|es)\b)*"
+    rf"(?i)\b(?:{_PAPERS})(?:nummer|nr)?"
+    r"(?: (?:no|nr|number|numero|numéro|número|is|ist|est|es)\b){0,4}"
     r"[.:#]? {0,2}(?:is |ist |est |es )?(?P<it>(?=[a-z]{0,8}\d)[a-z0-9]{7,18})(?!\w)"
 )
 _PAPER_HINT = has_any(
     *("passport", "reisepass", "passeport", "pasaporte", "passaporto", "ausweis", "id card"),
     *("identity card", "carte d", "licen", "führerschein", "permis", "nino", "national insurance"),
 )
-# two groups of digits and a letter, in the ways of the four codes
+# six digits and a letter, in the ways of three of the codes; the fourth mixes them
 _CODE_HINT = finds(
     r"\d(?:\d ?\d\d ?\d\d ?[A-Da-d]\b|\d\d\.?\d{3}-?[A-Za-z]\b"
-    r"|\d[A-Za-z]\d\d[A-Za-z]\d|\d{3} ?[A-Za-z] ?\d{3}\b)"
+    r"|\d{3} ?[A-Za-z] ?\d{3}\b)"
 )
+_FISCALE_HINT = both(has_long_word, finds(r"\d\d[A-Za-z]\d\d[A-Za-z]\d"))
 
 RULES = (
-    Rule("NATIONAL_ID", finds(r"\d(?:[ .+-]?\d){8}"), starting(_NUMBER_START, _NUMBER, _is_number)),
     Rule(
         "NATIONAL_ID",
-        _CODE_HINT,
-        whole(_CODE, _is_code),
+        finds(r"\d(?:[ .+-]?\d){8}"),
+        starting(_NUMBER_START, _NUMBER, _is_number),
+        NINE_DIGITS,
     ),
+    Rule("NATIONAL_ID", _CODE_HINT, whole(_CODE, _is_code), SIX_DIGITS),
+    Rule("NATIONAL_ID", _FISCALE_HINT, whole(_FISCALE, _is_code)),
     Rule("NATIONAL_ID", _PAPER_HINT, part(_PAPER)),
 )

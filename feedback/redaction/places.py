@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from feedback.redaction.rule import Rule, has_any, part, whole
+from feedback.redaction.rule import FOUR_DIGITS, Rule, both, finds, has_any, part, whole
 
 # Bounded everywhere: a capital, then at most 30 characters of one word
 _WORD = r"[^\W\d_a-zß-ÿ][\w'\u2019-]{0,30}+"
@@ -68,6 +68,7 @@ _BORN_HINT = has_any(
     *("born", "birth", "dob", "d.o.b", "gebor", "geburt", "geb.", "naiss", "naci", "nací"),
     *("né ", "née ", "nato ", "nata ", "nascita"),
 )
+_NUMBERED = finds(r"\d[a-zA-Z]? [^\W\d_a-zß-ÿ]")  # 12 Elm Street
 _ENGLISH_HINT = has_any(
     *("street", " st", "road", " rd", "avenue", " ave", "lane", " ln", "drive", " dr", "boulevard"),
     *("blvd", "court", "close", " way", "place", "terrace", "square", "crescent", "gardens"),
@@ -84,9 +85,9 @@ _FRENCH_HINT = has_any(
 _SPANISH_HINT = has_any("calle ", "c/ ", "avenida ", "avda", "plaza ", "paseo ", "camino ")
 
 STREETS = (
-    Rule("ADDRESS", _ENGLISH_HINT, whole(_STREETS_EN)),
+    Rule("ADDRESS", both(_NUMBERED, _ENGLISH_HINT), whole(_STREETS_EN)),
     Rule("ADDRESS", _GERMAN_HINT, whole(_STREETS_DE)),
     Rule("ADDRESS", _FRENCH_HINT, whole(_STREETS_FR)),
     Rule("ADDRESS", _SPANISH_HINT, whole(_STREETS_ES)),
 )
-BIRTHS = (Rule("BIRTH_DATE", _BORN_HINT, part(_BORN)),)
+BIRTHS = (Rule("BIRTH_DATE", _BORN_HINT, part(_BORN), FOUR_DIGITS),)

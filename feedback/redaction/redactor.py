@@ -63,17 +63,15 @@ class Redactor:
 
     def spans(self, text: str, sought: Mapping[str, str] | None = None) -> list[Span]:
         """Return what is to be hidden, in order and apart. `sought`: entities of known values."""
-        has_signs, finds = sift.look(text)
-        if not (has_signs or finds or sought or self._own):
+        digits, finds = sift.look(text)
+        if digits is None and not (finds or sought or self._own):
             return []
         found: list[Span] = []
         masked = self._without_placeholders(text) if "[" in text else text
         for rule in self._own:
             masked = _apply(rule.entity, rule.find, masked, found)
-        lowered = text.lower() if has_signs else ""
-        for rule in WITH_SIGNS if has_signs else ():
-            if rule.hint(text, lowered):
-                masked = _apply(rule.entity, rule.find, masked, found)
+        if digits is not None:
+            masked = _apply_all(text, digits, masked, found)
         for find in finds:
             masked = _apply("NAME", find, masked, found)
         for value, entity in (sought or {}).items():
@@ -83,8 +81,8 @@ class Redactor:
 
     def may_hold(self, text: str) -> bool:
         """Return False only where `spans` would find nothing, whatever was said before."""
-        has_signs, finds = sift.look(text)
-        return has_signs or bool(finds) or bool(self._own)
+        digits, finds = sift.look(text)
+        return digits is not None or bool(finds) or bool(self._own)
 
     def literal_placeholders(self, text: str) -> list[str]:
         """Return what looks like a placeholder in `text` and is only text."""
@@ -139,6 +137,15 @@ class Conversation:
             return
         if len(value) >= MIN_SOUGHT_CHARS and not (entity == "NAME" and names.is_word_too(value)):
             self._sought[value] = entity
+
+
+def _apply_all(text: str, digits: bytes, masked: str, found: list[Span]) -> str:
+    """Add what the rules find in a text with digits or signs; return it masked as `_apply`."""
+    lowered = text.lower()
+    for rule in WITH_SIGNS:
+        if rule.digits in digits and rule.hint(text, lowered):
+            masked = _apply(rule.entity, rule.find, masked, found)
+    return masked
 
 
 def _apply(entity: str, find: Find, masked: str, found: list[Span]) -> str:

@@ -15,16 +15,24 @@ Place = tuple[int, int]  # start, and the end after it
 Hint = Callable[[str, str], object]  # of the text, and of the text in lower case
 Find = Callable[[str], Iterator[Place]]
 
+FOUR_DIGITS, SIX_DIGITS, SEVEN_DIGITS, NINE_DIGITS, THIRTEEN_DIGITS = (
+    b"9" * number for number in (4, 6, 7, 9, 13)
+)
+LONG_WORD_CHARS = 15  # the shortest token that the forms of secrets tell
 CONTEXT_CHARS = 40  # how far before a number its meaning is looked for
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`find` is tried only on a text in which `hint`, which is quicker, finds something."""
+    """`find` is tried only on a text in which `hint`, which is quicker, finds something.
+
+    `digits`: so many nines; a text that has fewer in a row, as `sift.look` sees it, is passed by.
+    """
 
     entity: str
     hint: Hint
     find: Find
+    digits: bytes = b""
 
 
 def whole(pattern: re.Pattern[str], is_it: Callable[[re.Match[str]], object] | None = None) -> Find:
@@ -74,6 +82,11 @@ def has_any(*words: str) -> Hint:
     return hint
 
 
+def has_long_word(text: str, _lowered: str) -> bool:
+    """Hint of a token: letters, digits, dots, hyphens and underscores in a row."""
+    return _LONG_WORD in narrow(text).translate(_TO_W)
+
+
 def both(first: Hint, second: Hint) -> Hint:
     """Return a hint that asks for two."""
     return lambda text, lowered: first(text, lowered) and second(text, lowered)
@@ -97,6 +110,12 @@ def narrow(text: str) -> bytes:
 def before(match: re.Match[str]) -> str:
     """Return the text before a match, as far as it tells what the match is."""
     return match.string[max(0, match.start() - CONTEXT_CHARS) : match.start()]
+
+
+_TO_W = bytes(
+    ord("w") if chr(byte).isalnum() or chr(byte) in "_-." else ord(" ") for byte in range(256)
+)
+_LONG_WORD = b"w" * LONG_WORD_CHARS
 
 
 def _of_group(

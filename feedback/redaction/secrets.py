@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from math import log2
 
-from feedback.redaction.rule import Rule, both, has_any, part, whole
+from feedback.redaction.rule import Rule, both, has_any, has_long_word, part, whole
 
 _WORD_START = r"(?<![\w-])"
 _FORMS = (
@@ -29,15 +29,15 @@ _FORMS = (
     r"(?:AKIA|ASIA)[0-9A-Z]{16}\b",  # AWS access key id
     r"eyJ[\w-]{8,}+\.eyJ[\w-]{8,}+\.[\w-]*",  # JSON web token
 )
-_PRIVATE_KEY = (
+_PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----))*+"
     r"-----END [A-Z ]{0,32}KEY(?: BLOCK)?-----"
 )
-_SECRET = re.compile(rf"{_WORD_START}(?:{'|'.join(_FORMS)})|{_PRIVATE_KEY}")
+_SECRET = re.compile(rf"{_WORD_START}(?:{'|'.join(_FORMS)})")
 _SECRET_HINT = has_any(
     *("sk-", "k_live_", "k_test_", "whsec_", "gho_", "ghp_", "ghr_", "ghs_", "ghu_"),
     *("github_pat_", "glpat-", "xox", "hf_", "npm_", "pypi-", "sg.", "aiza", "akia", "asia"),
-    *("eyj", "-----b"),
+    "eyj",
 )
 _AUTHORIZED = re.compile(r"(?i)\b(?:bearer|basic)\s{1,8}(?=[\w.~+/=-]*\d)(?P<it>[\w.~+/=-]{16,})")
 # user:password@ in any URL; what follows stays
@@ -96,7 +96,8 @@ _CONNECTION = re.compile(
 
 
 RULES = (
-    Rule("SECRET", _SECRET_HINT, whole(_SECRET)),
+    Rule("SECRET", has_any("-----b"), whole(_PRIVATE_KEY)),
+    Rule("SECRET", both(has_long_word, _SECRET_HINT), whole(_SECRET)),
     Rule("SECRET", has_any("bearer", "basic"), part(_AUTHORIZED)),
     Rule("SECRET", both(has_any("://"), has_any("@")), part(_IN_URL)),
     Rule("SECRET", both(has_any("=", ":"), _NAMES_SECRET), part(_ASSIGNED)),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.redaction.redactor import Redactor
+from feedback.redaction.redactor import WITH_SIGNS, Redactor
+from feedback.redaction.sift import look
 
 REDACTOR = Redactor()
 
@@ -159,7 +160,19 @@ PARTS = [
         "my a wife ",
         "I am ",
     ),
-    *("key=", "key=aA1", "password is a1", ";pwd=", "İ", "ß", "\u2019", "٣", "de van ", "signed by ", "DE89 3704 "),
+    *(
+        "key=",
+        "key=aA1",
+        "password is a1",
+        ";pwd=",
+        "İ",
+        "ß",
+        "\u2019",
+        "٣",
+        "de van ",
+        "signed by ",
+        "DE89 3704 ",
+    ),
 ]
 
 
@@ -207,6 +220,24 @@ def test_the_one_look_at_a_conversation_misses_nothing(texts: list[str]) -> None
     """Together the texts are redacted as one by one."""
     one_by_one = REDACTOR.conversation()
     assert [*REDACTOR.conversation().redact_all(texts)] == [one_by_one.redact(t) for t in texts]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.sampled_from([text for text, _ in FOUND] + KEPT + PARTS)
+        | st.text(alphabet="0123456789 -./+()ABab@:\n", max_size=24)
+    )
+)
+def test_no_hint_hides_what_its_rule_finds(parts: list[str]) -> None:
+    """In a text with a digit or an @, what makes rules quick asks for no more than they do."""
+    text = " ".join([*parts, "@"])
+    digits, _ = look(text)
+    assert digits is not None
+    for rule in WITH_SIGNS:
+        if any(rule.find(text)):
+            assert rule.digits in digits
+            assert rule.hint(text, text.lower())
 
 
 @pytest.mark.parametrize("part", PARTS)
