@@ -91,7 +91,7 @@ def engine(context: typer.Context) -> None:
     from serving.engine import serve_engine
 
     with (
-        open_parts(settings_of(context)) as parts,
+        open_parts(settings_of(context), "engine") as parts,
         stopped_by_signals(threading.Event()) as stop,
     ):
         serve_engine(parts.settings, parts.store, stop)
@@ -105,7 +105,8 @@ def gateway(context: typer.Context) -> None:
 
     settings = settings_of(context)
     _require_applications(bool(settings.applications))
-    with open_parts(settings) as parts:
+    with open_parts(settings, "gateway") as parts:
+        parts.log.depth()  # a log that cannot be opened is told now, not to the first client
         run_gateway(settings, store=parts.store, log=parts.log, keys=parts.keys)
 
 
@@ -119,7 +120,7 @@ def ingest(
     from loop.service import stopped_by_signals
     from loop.wiring import open_parts
 
-    with open_parts(settings_of(context)) as parts:
+    with open_parts(settings_of(context), "ingest") as parts:
         consumer = parts.ingest()
         if once:
             out.print(f"{consumer.drain()} records applied")

@@ -32,8 +32,8 @@ from feedback.events import (
 )
 from feedback.ingest import Ingest
 from feedback.log.protocol import NewRecord
-from feedback.log.spool import Spool
-from feedback.log.spool_source import SpoolSource
+from feedback.log.spool import Spool, SpoolLimits
+from feedback.log.spool_source import Keeping, SpoolSource
 from feedback.store import Store
 from feedback.tables import Application, Feedback, Interaction, LogOffset
 from tests.fakes.memory_log import MemoryLog, MemorySource
@@ -115,7 +115,7 @@ def put(log: MemoryLog | Spool, *events: InteractionFinished | FeedbackGiven) ->
 
 def source_of(spool: Spool) -> SpoolSource:
     """Return a reader of the folder that the spool is in."""
-    return SpoolSource(spool.path.parent, SOURCES, max_bytes=1 << 24)
+    return SpoolSource(spool.folder.parent, SOURCES, Keeping(keep_s=60, max_bytes=1 << 24))
 
 
 def rows(store: Store, table: type[Any]) -> list[Any]:
@@ -423,8 +423,8 @@ from pathlib import Path
 from sqlalchemy import event
 from feedback.events import SOURCES
 from feedback.ingest import Ingest
-from feedback.log.spool import Spool
-from feedback.log.spool_source import SpoolSource
+from feedback.log.spool import Spool, SpoolLimits
+from feedback.log.spool_source import Keeping, SpoolSource
 from feedback.store import Store
 
 store = Store(sys.argv[1])
@@ -439,9 +439,9 @@ def die(connection):
         os.kill(os.getpid(), signal.SIGKILL)
 
 event.listen(store.engine, "commit", die)
-path = Path(sys.argv[2])
-letters = Spool(path, max_bytes=1 << 24)
-source = SpoolSource(path.parent, SOURCES, max_bytes=1 << 24)
+folder = Path(sys.argv[2])
+letters = Spool(folder.parent / "ingest-0-test", SpoolLimits(1 << 24))
+source = SpoolSource(folder.parent, SOURCES, Keeping(60, 1 << 24))
 Ingest(source, store, letters=letters, batch=5).drain()
 """
 
@@ -451,12 +451,12 @@ def test_killed_at_a_commit_nothing_is_lost_or_doubled(
     tmp_path: Path, store: Store, moment: str, applied: int
 ) -> None:
     """The next ingest goes on where the last commit was."""
-    spool = Spool(tmp_path / "log" / "service.db", max_bytes=1 << 24)
+    spool = Spool(tmp_path / "log" / "service-0-test", SpoolLimits(1 << 24))
     put(spool, *(interaction(f"i{number:02}") for number in range(20)))
     put(spool, *(thumbs(f"i{number:02}", number % 2 == 0) for number in range(20)))
     spool.append([NewRecord(FEEDBACK_TOPIC, "poison", b"nonsense")])
     child = subprocess.run(
-        [sys.executable, "-c", KILLED_CHILD, store.url, str(spool.path), moment],
+        [sys.executable, "-c", KILLED_CHILD, store.url, str(spool.folder), moment],
         cwd=ROOT,
         check=False,
     )
@@ -471,7 +471,7 @@ def test_killed_at_a_commit_nothing_is_lost_or_doubled(
 
 def test_two_ingests_at_once_apply_everything_once(tmp_path: Path, store: Store) -> None:
     """Started twice by mistake, they share the work and bury no good record."""
-    spool = Spool(tmp_path / "log" / "service.db", max_bytes=1 << 24)
+    spool = Spool(tmp_path / "log" / "service-0-test", SpoolLimits(1 << 24))
     put(spool, *(interaction(f"i{number}") for number in range(200)))
     put(spool, *(thumbs(f"i{number}", True) for number in range(200)))
     faults: list[BaseException] = []
