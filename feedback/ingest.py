@@ -8,22 +8,18 @@ them moves on. Knows neither who wrote the events nor what their rows are for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 
 import structlog
-from sqlalchemy import update
 from sqlalchemy.exc import DataError, IntegrityError
-from sqlmodel import Session, col, select
 
 from feedback.dead_letter import dead_letter
 from feedback.events import Event, FeedbackGiven, decode
 from feedback.log.protocol import EventLog, EventSource, Partition, Record
+from feedback.positions import advance, begin, read_positions
 from feedback.rows import write_rows
 from feedback.store import Store
-from feedback.tables import LogOffset
 
-CONSUMER = "ingest"
 MAX_BATCH = 5_000  # SQLite takes 32,766 parameters in a statement, and a record needs up to 4
 
 # What the database says of a value that it cannot hold; a locked or lost database says others.
@@ -48,6 +44,8 @@ class Ingest:
         self._store = store
         self._letters = letters
         self._batch = min(batch, MAX_BATCH)
+        self.dealt_with = 0  # records, since the start
+        self.seen_lag: dict[Partition, int] = {}  # as `note_lag` last saw it
 
     def run_once(self) -> int:
         """Apply the next records and return how many were dealt with; 0 at the log's end."""
@@ -56,22 +54,38 @@ class Ingest:
         if records:
             self._apply([(record, self._event(record)) for record in records], positions)
             self._source.applied(positions)
+            self.dealt_with += len(records)
         return len(records)
 
-    def drain(self) -> int:
-        """Apply everything up to the log's end and return how many records that were."""
+    def drain(self, told: Callable[[int], None] = lambda _count: None) -> int:
+        """Apply everything up to the log's end and return how many records that were.
+
+        `told` hears how many so far.
+        """
         total = 0
-        while count := self.run_once():
+        while True:
+            count = self.run_once()
             total += count
-        return total
+            told(total)
+            if count == 0 and not self.lag():
+                return total
+
+    def lag(self) -> dict[Partition, int]:
+        """Return how far each partition's end is from what is applied, where it is."""
+        ends = self._source.ends()
+        positions = self._positions(list(ends))
+        return {part: end - positions[part] for part, end in ends.items() if end > positions[part]}
+
+    def note_lag(self) -> None:
+        """Look how far behind it is, for whoever watches."""
+        self.seen_lag = dict.fromkeys(self._source.assigned(), 0) | self.lag()
 
     def _positions(self, assigned: Sequence[Partition]) -> Positions:
         """Return where each partition stands, in the order that they were assigned in."""
         with self._store.session() as session:
-            rows = session.exec(select(LogOffset).where(LogOffset.consumer == CONSUMER)).all()
-            known = {Partition(row.topic, row.partition): row.position for row in rows}
+            known = read_positions(session)
             if missing := [partition for partition in assigned if partition not in known]:
-                _begin(session, missing)
+                begin(session, missing)
         return {partition: known.get(partition, 0) for partition in assigned}
 
     def _event(self, record: Record) -> Event | None:
@@ -108,33 +122,10 @@ class Ingest:
         """Write rows and positions together, unless another ingest has moved a position."""
         moved = {record.partition: record.offset for record, _ in batch}  # the last one wins
         with self._store.session() as session:
-            if all(_advance(session, part, positions[part], to) for part, to in moved.items()):
+            if all(advance(session, part, positions[part], to) for part, to in moved.items()):
                 write_rows(session, [event for _, event in batch if event is not None])
                 session.commit()
         positions.update(moved)
-
-
-def _begin(session: Session, partitions: list[Partition]) -> None:
-    """Write the first position of each partition."""
-    session.add_all(
-        LogOffset(consumer=CONSUMER, topic=topic, partition=name, position=0)
-        for topic, name in partitions
-    )
-    with suppress(IntegrityError):  # another ingest was quicker: its rows are as good
-        session.commit()
-
-
-def _advance(session: Session, partition: Partition, position: int, to: int) -> bool:
-    """Move a position, as the transaction's first write, so that it locks out other ingests."""
-    moved = session.exec(
-        update(LogOffset)
-        .where(col(LogOffset.consumer) == CONSUMER)
-        .where(col(LogOffset.topic) == partition.topic)
-        .where(col(LogOffset.partition) == partition.name)
-        .where(col(LogOffset.position) == position)
-        .values(position=to)
-    )
-    return moved.rowcount == 1
 
 
 def _coherent(event: Event) -> Event:

@@ -18,6 +18,7 @@ import typer
 from core.errors import RatchetError, SettingsError
 from loop.canary_cli import canary_app, promote, rollback
 from loop.keys_cli import key_app
+from loop.spool_cli import spool_app
 from loop.terminal import (
     Application,
     AsJson,
@@ -116,21 +117,29 @@ def ingest(
     once: Annotated[bool, typer.Option(help="stop at the end of the log")] = False,
 ) -> None:
     """Apply the event log to the store."""
-    from loop.chores import Chores, chores_of
+    from loop.ingesting import run_ingest
     from loop.service import stopped_by_signals
-    from loop.wiring import open_parts
+    from loop.wiring import INGEST, open_parts
 
-    with open_parts(settings_of(context), "ingest") as parts:
-        consumer = parts.ingest()
-        if once:
-            out.print(f"{consumer.drain()} records applied")
-            return
-        chores = Chores(chores_of(parts))
-        with stopped_by_signals(threading.Event()) as stop:
-            while not stop.is_set():
-                chores.run_due()
-                if consumer.run_once() == 0:
-                    stop.wait(parts.settings.log.ingest_every_s)
+    if once:
+        with open_parts(settings_of(context)) as parts:
+            out.print(f"{parts.ingest().drain()} records applied")
+        return
+    with (
+        open_parts(settings_of(context), INGEST) as parts,
+        stopped_by_signals(threading.Event()) as stop,
+    ):
+        run_ingest(parts, stop)
+
+
+@app.command()
+def relay(context: typer.Context) -> None:
+    """Move what waits in the spools to Kafka; where Kafka is set, one of these for a machine."""
+    from loop.relaying import run_relay
+    from loop.service import stopped_by_signals
+
+    with stopped_by_signals(threading.Event()) as stop:
+        run_relay(settings_of(context), stop)
 
 
 @app.command()
@@ -179,6 +188,7 @@ for command in (promote, rollback):
     app.command()(command)
 app.add_typer(canary_app, name="canary")
 app.add_typer(key_app, name="key")
+app.add_typer(spool_app, name="spool")
 
 
 @app.command()

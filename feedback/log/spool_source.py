@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from feedback.log.protocol import Partition, Record
@@ -57,6 +58,14 @@ class SpoolSource:
         assigned = self.assigned()
         found = {name: reader.ends() for name, reader in self._readers.items()}
         return {part: found[part.name].get(part.topic, 0) for part in assigned}
+
+    def positions_at(self, since: datetime | None) -> dict[Partition, int]:
+        """Return the position before the first record since then; None: before all."""
+        if since is None:
+            return dict.fromkeys(self.assigned(), 0)
+        assigned, moment = self.assigned(), since.timestamp()
+        found = {name: reader.offset_at(moment) for name, reader in self._readers.items()}
+        return {part: found[part.name] for part in assigned}
 
     def applied(self, positions: Mapping[Partition, int]) -> None:
         """Let go of the sealed segments in which nothing lies above `positions`."""
