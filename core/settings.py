@@ -204,7 +204,8 @@ class LogSettings(Section):
     metrics_host: str = "127.0.0.1"
     relay_metrics_port: Port | None = None  # for Prometheus; none: not served
     ingest_metrics_port: Port | None = None
-    ingest_batch: int = Field(default=500, ge=1)
+    # records of a partition in one transaction. Measured: docs/experiments.md, "Event log"
+    ingest_batch: int = Field(default=2_000, ge=1)
     ingest_every_s: float = 0.25
     kafka: KafkaSettings = KafkaSettings()
 

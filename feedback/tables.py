@@ -170,6 +170,7 @@ class Erasure(SQLModel, table=True):
     id: str = Field(primary_key=True)
     application: str
     subject_digest: str = Field(index=True)
+    subject: str | None = None  # its hash, until it is done
     requested_by: str
     requested_at: datetime = Field(sa_column=_utc_column())  # what is older is theirs and goes
     state: str = "requested"  # requested | done | failed

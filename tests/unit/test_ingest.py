@@ -15,9 +15,9 @@ import pytest
 from sqlmodel import select
 
 from core.clock import as_utc
-from core.errors import LogFullError
+from core.errors import LogFullError, NotFoundError
 from core.ids import new_id
-from feedback.dead_letter import DeadLetter
+from feedback.dead_letter import DeadLetter, list_letters, replay_letter
 from feedback.events import (
     DEAD_LETTER_TOPIC,
     FEEDBACK_TOPIC,
@@ -34,6 +34,7 @@ from feedback.ingest import Ingest
 from feedback.log.protocol import NewRecord
 from feedback.log.spool import Spool, SpoolLimits
 from feedback.log.spool_source import Keeping, SpoolSource
+from feedback.positions import rewind
 from feedback.store import Store
 from feedback.tables import Application, Feedback, Interaction, LogOffset
 from tests.fakes.memory_log import MemoryLog, MemorySource
@@ -165,7 +166,7 @@ def test_an_interaction_becomes_a_row_with_all_its_fields(log: MemoryLog, store:
     put(log, event)
     assert Ingest(MemorySource(log), store, letters=log, batch=10).run_once() == 1
     [row] = rows(store, Interaction)
-    expected = msgspec.structs.asdict(event)
+    expected = msgspec.structs.asdict(event) | {"extra": {}}
     del expected["schema"]
     expected["id"] = expected.pop("interaction_id")
     expected["messages"] = [
@@ -369,7 +370,7 @@ def test_a_poison_record_goes_to_the_dead_letters_and_blocks_nothing(
     log.append([NewRecord(FEEDBACK_TOPIC, "poison", value)])
     put(log, thumbs("after", False))
     ingest = Ingest(MemorySource(log), store, letters=log, batch=10)
-    assert (ingest.drain(), ingest.drain()) == (3, 0)
+    assert (ingest.drain(), ingest.drain()) == (4, 0)  # with the letter itself
     assert effective(store) == {"before": [True], "after": [False]}
     [letter] = letters(log)
     assert (letter.topic, letter.offset, letter.value) == (FEEDBACK_TOPIC, 2, value)
@@ -392,13 +393,91 @@ def test_a_value_that_the_database_refuses_is_poison_too(
     )
     log.append([NewRecord(FEEDBACK_TOPIC, "poison", b"nonsense")])
     ingest = Ingest(MemorySource(log), store, letters=log, batch=batch)
-    assert (ingest.drain(), ingest.drain()) == (5, 0)
+    assert (ingest.drain(), ingest.drain()) == (7, 0)  # with two letters
     assert sorted(row.id for row in rows(store, Interaction)) == ["i1", "i2"]
     assert effective(store) == {"i1": [True]}
     assert sorted((letter.topic, letter.offset) for letter in letters(log)) == [
         (FEEDBACK_TOPIC, 5),
         (INTERACTIONS_TOPIC, 2),
     ]
+
+
+def test_a_mended_letter_is_replayed(log: MemoryLog, store: Store) -> None:
+    """Its record goes to its own topic again; what is still wrong becomes another letter."""
+    log.append([NewRecord(FEEDBACK_TOPIC, "i1", b"nonsense")])
+    ingest = Ingest(MemorySource(log), store, letters=log, batch=10)
+    ingest.drain()
+    with store.session() as session:
+        [letter] = list_letters(session)
+        assert (letter.topic, letter.key, letter.value) == (FEEDBACK_TOPIC, "i1", b"nonsense")
+        replay_letter(session, log, letter.id)
+        session.commit()
+    ingest.drain()
+    with store.session() as session:
+        [again] = list_letters(session)
+        assert again.id != letter.id
+        assert len(list_letters(session, replayed=True)) == 2
+        again.value = encode(thumbs("i1", True))
+        replay_letter(session, log, again.id)
+        session.commit()
+        with pytest.raises(NotFoundError, match="no dead letter 'unknown'"):
+            replay_letter(session, log, "unknown")
+    ingest.drain()
+    assert effective(store) == {"i1": [True]}
+    with store.session() as session:
+        assert list_letters(session) == []
+
+
+def test_a_letter_that_cannot_be_read_is_passed_over(log: MemoryLog, store: Store) -> None:
+    """It is not buried again, which would never end."""
+    log.append([NewRecord(DEAD_LETTER_TOPIC, "k", b"no letter")])
+    ingest = Ingest(MemorySource(log), store, letters=log, batch=10)
+    assert (ingest.drain(), ingest.drain()) == (1, 0)
+    assert len(log.read(DEAD_LETTER_TOPIC, after=0, limit=10)) == 1
+
+
+def test_one_bad_record_among_many_is_found_by_halves(log: MemoryLog, store: Store) -> None:
+    """The others of its batch are applied."""
+    put(log, *(interaction(f"i{n}", prompt_tokens=1 << 70 if n == 37 else n) for n in range(100)))
+    Ingest(MemorySource(log), store, letters=log, batch=100).drain()
+    assert len(rows(store, Interaction)) == 99
+    assert len(letters(log)) == 1
+
+
+def test_fields_of_a_newer_gateway_are_kept(log: MemoryLog, store: Store) -> None:
+    """They are in `extra` as they came, and everything else is read as usual."""
+    newer = msgspec.to_builtins(interaction("i1")) | {"mood": {"calm": 0.5}, "seed": 7}
+    log.append([NewRecord(INTERACTIONS_TOPIC, "i1", msgspec.json.encode(newer))])
+    vote = msgspec.to_builtins(thumbs("i1", True)) | {"device": "phone"}
+    log.append([NewRecord(FEEDBACK_TOPIC, "i1", msgspec.json.encode(vote))])
+    Ingest(MemorySource(log), store, letters=log, batch=10).drain()
+    [row], [given] = rows(store, Interaction), rows(store, Feedback)
+    assert (row.extra, given.extra) == ({"mood": {"calm": 0.5}, "seed": 7}, {"device": "phone"})
+    assert letters(log) == []
+
+
+def test_a_tombstone_only_moves_the_position(log: MemoryLog, store: Store) -> None:
+    """It is no event and no poison."""
+    log.append([NewRecord(INTERACTIONS_TOPIC, "i1", b"")])
+    ingest = Ingest(MemorySource(log), store, letters=log, batch=10)
+    assert (ingest.drain(), ingest.drain()) == (1, 0)
+    assert letters(log) == []
+
+
+def test_replay_applies_what_is_held_again_and_changes_nothing(
+    log: MemoryLog, store: Store
+) -> None:
+    """Set back to the beginning, ingest reads all again, and the store stays as it is."""
+    put(log, interaction("i1"), thumbs("i1", True), thumbs("i1", False, at_s=5))
+    source = MemorySource(log)
+    ingest = Ingest(source, store, letters=log, batch=10)
+    ingest.drain()
+    before = [row.model_dump() for row in (*rows(store, Interaction), *rows(store, Feedback))]
+    moved = rewind(store, source, None)
+    assert {part.topic for part in moved} == {INTERACTIONS_TOPIC, FEEDBACK_TOPIC}
+    assert ingest.drain() == 3
+    after = [row.model_dump() for row in (*rows(store, Interaction), *rows(store, Feedback))]
+    assert after == before
 
 
 def test_when_the_dead_letter_does_not_fit_nothing_is_lost(store: Store) -> None:
