@@ -17,6 +17,8 @@ import typer
 
 from core.errors import RatchetError, SettingsError
 from loop.canary_cli import canary_app, promote, rollback
+from loop.db_cli import db_app
+from loop.dead_letter_cli import dead_letter_app
 from loop.keys_cli import key_app
 from loop.spool_cli import spool_app
 from loop.terminal import (
@@ -189,6 +191,8 @@ for command in (promote, rollback):
 app.add_typer(canary_app, name="canary")
 app.add_typer(key_app, name="key")
 app.add_typer(spool_app, name="spool")
+app.add_typer(db_app, name="db")
+app.add_typer(dead_letter_app, name="dead-letter")
 
 
 @app.command()
