@@ -14,6 +14,7 @@
     │   ├── EngineUnavailable    engine_unavailable    503
     │   └── AdapterRefused       adapter_refused       409
     ├── LogFullError             log_full              503
+    ├── LogUnavailableError      log_unavailable       503
     ├── DataError                data_invalid          422
     ├── TrainingError            training_failed       500
     ├── GateError                gate_not_passed       409
@@ -135,6 +136,13 @@ class LogFullError(RatchetError):
     """The local spool has reached its limit."""
 
     code = "log_full"
+    http_status = 503
+
+
+class LogUnavailableError(RatchetError):
+    """The cluster that holds the event log does not answer."""
+
+    code = "log_unavailable"
     http_status = 503
 
 

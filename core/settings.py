@@ -185,6 +185,7 @@ class KafkaSettings(Section):
     max_in_flight: int = Field(default=5, ge=1, le=5)  # what an idempotent producer may; KIP-98
     linger_ms: int = Field(default=5, ge=0)
     relay_batch: Positive = 500  # records handed to the client at a time: what is in memory
+    relay_every_s: float = Field(default=0.1, gt=0.0)  # between two looks at idle spools
     group: str = "ratchet-ingest"
     session_timeout_ms: Positive = 45_000  # kafka-python's default. Source: KIP-735
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -207,7 +208,11 @@ class LogSettings(Section):
     segment_s: float = Field(default=3_600.0, gt=0.0)  # at the latest, if there is something in it
     keep_s: float = Field(default=7 * 86_400.0, ge=0.0)  # applied records, for `spool replay`
     full_policy: Literal["refuse", "serve_unlogged"] = "refuse"
-    ingest_batch: int = Field(default=500, ge=1)
+    metrics_host: str = "127.0.0.1"
+    relay_metrics_port: Port | None = None  # for Prometheus; none: not served
+    ingest_metrics_port: Port | None = None
+    # records of a partition in one transaction. Measured: docs/experiments.md, "Event log"
+    ingest_batch: int = Field(default=2_000, ge=1)
     ingest_every_s: float = 0.25
     kafka: KafkaSettings = KafkaSettings()
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, event
-from sqlmodel import Session, SQLModel, create_engine
+from sqlmodel import Session, create_engine
 
 from core.errors import SettingsError
-from feedback import tables
+from feedback.schema import upgrade
 
 BUSY_TIMEOUT_MS = 15_000  # several processes share the file; a writer waits rather than fails
 
@@ -26,9 +26,11 @@ class Store:
         self.engine = _connect(url)
 
     def create_tables(self) -> None:
-        """Create what is missing; running it again changes nothing."""
-        assert tables.Application.metadata is SQLModel.metadata
-        SQLModel.metadata.create_all(self.engine)
+        """Bring the schema to this version's revision; running it again changes nothing.
+
+        Raises: SettingsError when the database is of another Ratchet.
+        """
+        upgrade(self.engine)
 
     def session(self) -> Session:
         """Return a new session; use it in a `with` block and commit what must stay."""

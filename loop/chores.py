@@ -12,7 +12,11 @@ from dataclasses import dataclass
 
 import structlog
 
+from core.clock import utc_now
+from feedback.retention import cutoffs, expire
 from loop.wiring import Parts
+
+DAY_S = 86_400.0
 
 _log = structlog.get_logger(__name__)
 
@@ -44,7 +48,11 @@ class Chores:
 
 def chores_of(parts: Parts) -> list[Chore]:
     """Return all chores of a service."""
-    return []
+
+    def retain() -> object:
+        return expire(parts.store, cutoffs(parts.settings, utc_now()))
+
+    return [Chore("retention", DAY_S, retain)]
 
 
 def _run(chore: Chore) -> None:

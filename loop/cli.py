@@ -17,7 +17,10 @@ import typer
 
 from core.errors import RatchetError, SettingsError
 from loop.canary_cli import canary_app, promote, rollback
+from loop.db_cli import db_app
+from loop.dead_letter_cli import dead_letter_app
 from loop.keys_cli import key_app
+from loop.spool_cli import spool_app
 from loop.terminal import (
     Application,
     AsJson,
@@ -91,7 +94,7 @@ def engine(context: typer.Context) -> None:
     from serving.engine import serve_engine
 
     with (
-        open_parts(settings_of(context)) as parts,
+        open_parts(settings_of(context), "engine") as parts,
         stopped_by_signals(threading.Event()) as stop,
     ):
         serve_engine(parts.settings, parts.store, stop)
@@ -105,7 +108,8 @@ def gateway(context: typer.Context) -> None:
 
     settings = settings_of(context)
     _require_applications(bool(settings.applications))
-    with open_parts(settings) as parts:
+    with open_parts(settings, "gateway") as parts:
+        parts.log.depth()  # a log that cannot be opened is told now, not to the first client
         run_gateway(settings, store=parts.store, log=parts.log, keys=parts.keys)
 
 
@@ -115,21 +119,29 @@ def ingest(
     once: Annotated[bool, typer.Option(help="stop at the end of the log")] = False,
 ) -> None:
     """Apply the event log to the store."""
-    from loop.chores import Chores, chores_of
+    from loop.ingesting import run_ingest
     from loop.service import stopped_by_signals
-    from loop.wiring import open_parts
+    from loop.wiring import INGEST, open_parts
 
-    with open_parts(settings_of(context)) as parts:
-        consumer = parts.ingest()
-        if once:
-            out.print(f"{consumer.drain()} records applied")
-            return
-        chores = Chores(chores_of(parts))
-        with stopped_by_signals(threading.Event()) as stop:
-            while not stop.is_set():
-                chores.run_due()
-                if consumer.run_once() == 0:
-                    stop.wait(parts.settings.log.ingest_every_s)
+    if once:
+        with open_parts(settings_of(context)) as parts:
+            out.print(f"{parts.ingest().drain()} records applied")
+        return
+    with (
+        open_parts(settings_of(context), INGEST) as parts,
+        stopped_by_signals(threading.Event()) as stop,
+    ):
+        run_ingest(parts, stop)
+
+
+@app.command()
+def relay(context: typer.Context) -> None:
+    """Move what waits in the spools to Kafka; where Kafka is set, one of these for a machine."""
+    from loop.relaying import run_relay
+    from loop.service import stopped_by_signals
+
+    with stopped_by_signals(threading.Event()) as stop:
+        run_relay(settings_of(context), stop)
 
 
 @app.command()
@@ -178,6 +190,9 @@ for command in (promote, rollback):
     app.command()(command)
 app.add_typer(canary_app, name="canary")
 app.add_typer(key_app, name="key")
+app.add_typer(spool_app, name="spool")
+app.add_typer(db_app, name="db")
+app.add_typer(dead_letter_app, name="dead-letter")
 
 
 @app.command()

@@ -26,7 +26,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.errors import RatchetError
 from core.settings import DEFAULT_FILE, Settings
 from feedback.events import SOURCES
-from feedback.log.spool import Spool
+from feedback.log.spool_source import CROWDED
+from feedback.log.spool_status import spool_statuses
 from feedback.store import Store
 from feedback.tables import Interaction
 from loop.check import Check
@@ -259,21 +260,19 @@ def store_check(url: str) -> Check:
 
 
 def log_check(settings: Settings) -> Check:
-    """Return whether the event log opens, and how full it is."""
-    path = settings.spool_dir / "service.db"
-    if not path.is_file():
-        return Check("event log", None, f"{path} is made at the first start")
-    try:
-        log = Spool(path, max_bytes=settings.log.max_bytes)
-    except RatchetError as error:
-        return Check("event log", False, str(error), "")
-    try:
-        newest = max(log.end(topic) for topic in SOURCES)
-    finally:
-        log.close()
-    full = path.stat().st_size / settings.log.max_bytes
+    """Return how full the fullest spool of the event log is, and whether any was damaged."""
+    spools = spool_statuses(settings.spool_dir, SOURCES, {}, settings.log.max_bytes)
+    if not spools:
+        return Check("event log", None, f"{settings.spool_dir} is made at the first start")
+    damaged = [spool.name for spool in spools if spool.damaged]
+    if damaged:
+        told = f"damaged segments were set aside in {', '.join(damaged)}"
+        mend = f"look at the disk and the *.damaged files in {settings.spool_dir}; move them away"
+        return Check("event log", False, told, mend)
+    fullest = max(spool.share for spool in spools)
+    told = f"{len(spools)} spools, the fullest {fullest:.0%}"
     mend = "raise log.max_bytes; at the limit the gateway follows log.full_policy"
-    return Check("event log", True if full < 0.8 else None, f"{newest} records, {full:.0%}", mend)
+    return Check("event log", True if fullest < CROWDED else None, told, mend)
 
 
 def _existing(path: Path) -> Path:

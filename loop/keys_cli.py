@@ -6,14 +6,22 @@ a new or revoked key within `gateway.route_refresh_s`.
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.errors import NotFoundError, RequestError
-from loop.terminal import Application, AsJson, out, print_json, print_row, print_table, settings_of
+from core.errors import NotFoundError
+from loop.terminal import (
+    Application,
+    AsJson,
+    duration,
+    out,
+    print_json,
+    print_row,
+    print_table,
+    settings_of,
+)
 
 if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
     from feedback.tables import ApiKey
@@ -22,7 +30,6 @@ key_app = typer.Typer(no_args_is_help=True, help="API keys: create, list, rotate
 
 KeyId = Annotated[str, typer.Argument(help="a key's id, as `ratchet key list` shows it")]
 PerMinute = Annotated[int | None, typer.Option(help="limit; default: the application's")]
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @key_app.command("create")
@@ -116,19 +123,6 @@ def key_revoke(context: typer.Context, key: KeyId, as_json: AsJson = False) -> N
             print_row(row)
             return
         out.print(f"key {row.id} of {row.application} is revoked", highlight=False)
-
-
-def duration(text: str, option: str) -> timedelta:
-    """Return the time that `text` names: a whole number and s, m, h or d.
-
-    Raises: RequestError.
-    """
-    match = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
-    if match is None:
-        raise RequestError(
-            f"--{option} is {text!r}: write a number and s, m, h or d, such as 90d", field=option
-        )
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def _show_new(row: ApiKey, secret: str, as_json: bool) -> None:

@@ -44,6 +44,8 @@ PROCESSES: Mapping[str, tuple[str, ...]] = {
     "engine": ("engine",),
 }
 
+RELAY = {"relay": ("relay",)}  # only with Kafka
+
 log = structlog.get_logger()
 
 
@@ -285,9 +287,10 @@ def stopped_by_signals(stop: threading.Event) -> Generator[threading.Event]:
 
 def _processes(settings: Settings, settings_file: Path | None) -> Iterator[Process]:
     environment = dict(os.environ)
+    names = {**PROCESSES, **(RELAY if settings.log.kafka.servers else {})}
     if settings_file is not None:
         environment[FILE_VARIABLE] = str(settings_file.resolve())
-    for name, arguments in PROCESSES.items():
+    for name, arguments in names.items():
         command = (sys.executable, "-m", "loop.cli", *arguments)
         yield Process(name, command, settings.data_dir / "logs" / f"{name}.log", environment)
 

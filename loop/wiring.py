@@ -22,10 +22,13 @@ from core.settings import Settings
 from feedback.events import SOURCES
 from feedback.ingest import Ingest
 from feedback.log.protocol import EventLog, EventSource
-from feedback.log.spool import Spool
-from feedback.log.spool_source import SpoolSource
+from feedback.log.slots import ProcessLog
+from feedback.log.spool import SpoolLimits
+from feedback.log.spool_source import Keeping, SpoolSource
 from feedback.store import Store
 from feedback.tables import Application
+
+INGEST = "ingest"  # the process of that name
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,11 @@ class Parts:
 
 
 @contextmanager
-def open_parts(settings: Settings) -> Generator[Parts]:
+def open_parts(settings: Settings, process: str = "cli") -> Generator[Parts]:
     """Open the store and the log that `settings` name, and close them at the end.
 
-    Creates what is missing: the data folder, the tables, a row for each application.
+    Creates what is missing: the data folder, the tables, a row for each application. What
+    is appended goes into the spool of `process`, which is claimed when it first is.
 
     Raises: SettingsError when one of them cannot be opened.
     """
@@ -56,16 +60,28 @@ def open_parts(settings: Settings) -> Generator[Parts]:
         with _alone(data_folder(settings)):
             store = _open_store(settings)
             closing.callback(store.close)
-            log = Spool(
-                settings.spool_dir / "service.db",
-                max_bytes=settings.log.max_bytes,
-                durable=settings.log.mode == "durable",
-            )
+            log = _process_log(settings, process)
             closing.callback(log.close)
-            source = SpoolSource(settings.spool_dir, SOURCES, max_bytes=settings.log.max_bytes)
+            source = _source(settings, process)
             closing.callback(source.close)
             parts = Parts(settings, store, log, source, load_keys(settings))
         yield parts
+
+
+def _process_log(settings: Settings, process: str) -> ProcessLog:
+    log = settings.log
+    limits = SpoolLimits(log.max_bytes, log.segment_bytes, log.segment_s)
+    return ProcessLog(settings.spool_dir, process, limits, durable=log.mode == "durable")
+
+
+def _source(settings: Settings, process: str) -> EventSource:
+    """Return what ingest reads; the service's own shares a cluster's partitions with others."""
+    if settings.log.kafka.servers:
+        from feedback.log.kafka_source import KafkaSource  # 0.1 s that others do not pay
+
+        return KafkaSource(settings.log.kafka, in_group=process == INGEST)
+    keeping = Keeping(settings.log.keep_s, settings.log.max_bytes)
+    return SpoolSource(settings.spool_dir, SOURCES, keeping)
 
 
 def data_folder(settings: Settings) -> Path:

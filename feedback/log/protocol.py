@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 
@@ -88,6 +89,10 @@ class EventSource(Protocol):
 
     def ends(self) -> Mapping[Partition, int]:
         """Return the offset of the newest record of each assigned partition, 0 for none."""
+        ...
+
+    def positions_at(self, since: datetime | None) -> Mapping[Partition, int]:
+        """Return the position before the first record since then; None: before all there are."""
         ...
 
     def applied(self, positions: Mapping[Partition, int]) -> None:

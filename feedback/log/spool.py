@@ -1,149 +1,227 @@
-"""The embedded event log: one SQLite file that every process of the service shares.
+"""The spool: what one process appends, in segments, on the disk of its machine.
 
-Records come in by batches, each batch in one fsynced transaction, and go out by topic in order
-of offset. Offsets are row ids: they grow over all topics of the file and are never used twice.
-A batch that a crash interrupts disappears whole; one that was acknowledged stays. Knows nothing
-of what records mean or of who has read them.
+Batches come in, each is one fsynced transaction, and they stay until whoever reads them lets a
+whole segment go. Offsets grow over all segments and are never used twice: each opening begins a
+new segment beyond all that went before. Without Kafka the spools together are the event log.
+Knows nothing of what records mean or of who has read them.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import threading
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from core.errors import LogFullError, SettingsError
-from feedback.log.protocol import Depth, NewRecord, Partition, Record
-
-BUSY_TIMEOUT_MS = 15_000  # other processes append to the same file; a writer waits for its turn
-
-_TABLE = """
-CREATE TABLE IF NOT EXISTS record (
-    "offset" INTEGER PRIMARY KEY AUTOINCREMENT,
-    topic TEXT NOT NULL,
-    "key" TEXT NOT NULL,
-    value BLOB NOT NULL
-)"""
-_INDEX = 'CREATE INDEX IF NOT EXISTS record_topic ON record (topic, "offset")'
-_INSERT = 'INSERT INTO record (topic, "key", value) VALUES (?, ?, ?)'
-_SELECT = (
-    'SELECT "offset", "key", value FROM record '
-    'WHERE topic = ? AND "offset" > ? ORDER BY "offset" LIMIT ?'
+from feedback.log.protocol import Depth, NewRecord, Record
+from feedback.log.segment import (
+    SegmentReader,
+    SegmentWriter,
+    finish_salvage,
+    first_offset,
+    is_sound,
+    salvage,
+    segment_files,
+    segment_path,
 )
-# two look-ups in the primary key, however many records there are
-_SELECT_COUNT = (
-    'SELECT (SELECT max("offset") FROM record) + 1 - min("offset") '
-    'FROM (SELECT "offset" FROM record ORDER BY "offset" LIMIT 1)'
-)
-_SELECT_END = 'SELECT coalesce(max("offset"), 0) FROM record WHERE topic = ?'
+from feedback.log.spool_reader import SpoolReader
+
+# A new opening leaves out so many offsets: whatever a power cut took from the end of the last
+# segment after somebody had read it, its offsets are not given to others.
+OFFSET_STRIDE = 1_000_000
+NO_ROOM_BYTES = 1 << 16  # less than that left: it is the disk that is full
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolLimits:
+    """How large a spool may be, and when it begins its next segment."""
+
+    max_bytes: int
+    segment_bytes: int = 64 << 20
+    segment_s: float = 3_600.0
 
 
 class Spool:
-    """An event log in the file `path`; any thread may use it, any process may open it too."""
+    """An event log in `folder`, which this process alone writes; any thread may use it."""
 
-    def __init__(self, path: Path, *, max_bytes: int, durable: bool = True) -> None:
-        """Open the file, or make it.
+    def __init__(self, folder: Path, limits: SpoolLimits, *, durable: bool = True) -> None:
+        """Open the folder, or make it; what is damaged is set aside, and what is left of it kept.
 
-        `max_bytes` limits the file without its write-ahead log, which SQLite keeps to a few
-        MB. `durable=False` leaves the fsync to the operating system: a power cut may then
-        take the last records, a crash of the process none.
+        `durable=False` leaves the fsync to the operating system: a power cut may then take the
+        last records, a crash of the process none.
 
-        Raises: SettingsError when `path` is not such a file.
+        Raises: SettingsError when the folder cannot be written to.
         """
-        self.path = path
-        self.max_bytes = max_bytes
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.limits = limits
+        self._durable = durable
+        self._lock = threading.Lock()
+        self._sealed: dict[Path, tuple[int, int]] = {}  # records and bytes
+        self._reader = SpoolReader(folder)
         try:
-            self._writer = _open_writer(path, max_bytes, durable=durable)
-            self._reader = _connect(path)  # its own, so that ingest never delays an append
-        except sqlite3.DatabaseError as error:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer = self._begin(_recovered(folder))
+        except (OSError, sqlite3.Error) as error:
             raise SettingsError(
-                f"cannot open the event log {path}: {error}. "
-                "Move the file away, or set data_dir to a folder that can be written"
+                f"cannot open the event log {folder}: {error}. Give this user write access to it "
+                "and room on its disk, or set data_dir to another folder"
             ) from error
-        self._write_lock = threading.Lock()
-        self._read_lock = threading.Lock()
 
     def append(self, records: Sequence[NewRecord]) -> None:
         """Return once every record is on disk, all of them or none.
 
         Raises: LogFullError when they do not fit.
         """
-        rows = [(record.topic, record.key, record.value) for record in records]
-        with self._write_lock:
+        if not records:
+            return
+        with self._lock:
             try:
-                with _transaction(self._writer):
-                    self._writer.executemany(_INSERT, rows)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                self._rotate_if_due()
+                self._append(records)
+            except (sqlite3.OperationalError, OSError) as error:
+                if _is_full(error, self.folder):
                     raise self._full() from error
                 raise
 
     def read(self, topic: str, *, after: int, limit: int) -> list[Record]:
         """Return at most `limit` records of `topic` with offset above `after`, in order."""
-        with self._read_lock:
-            rows = self._reader.execute(_SELECT, (topic, after, limit)).fetchall()
-        partition = Partition(topic, self.path.stem)
-        return [Record(partition, offset, key, value) for offset, key, value in rows]
+        return self._reader.read(topic, after=after, limit=limit)
 
     def end(self, topic: str) -> int:
-        """Return the offset of the newest record of `topic`, or 0 when there is none."""
-        with self._read_lock:
-            return self._reader.execute(_SELECT_END, (topic,)).fetchone()[0]
+        """Return the offset of the newest record of `topic` that is still here, or 0."""
+        return self._reader.ends().get(topic, 0)
 
     def depth(self) -> Depth:
-        """Return what the file holds, without reading through it."""
-        with self._read_lock:
-            records = self._reader.execute(_SELECT_COUNT).fetchone()[0]
-            return Depth(records or 0, _size_bytes(self._reader), self.max_bytes)
+        """Return what the spool holds, without reading through it."""
+        with self._lock:
+            sealed = self._look_at_sealed()
+            records = sum(records for records, _ in sealed) + self._writer.records
+            return Depth(records, self._sealed_bytes() + self._writer.bytes, self.limits.max_bytes)
 
     def close(self) -> None:
-        """Close the file; closing twice does nothing."""
-        with self._write_lock, self._read_lock:
+        """Close the files; closing twice does nothing."""
+        with self._lock:
             self._reader.close()
-            self._writer.close()  # last, so that it can fold the write-ahead log into the file
+            self._writer.close()
+
+    def _append(self, records: Sequence[NewRecord]) -> None:
+        try:
+            self._writer.append(records)
+        except sqlite3.OperationalError as error:
+            if not _is_full(error, self.folder) or not self._make_room():
+                raise
+            self._writer.append(records)
+
+    def _make_room(self) -> bool:
+        """Return whether readers have let segments go since room was last looked for."""
+        before = self._sealed_bytes()
+        self._look_at_sealed()
+        self._writer.limit(self.limits.max_bytes - self._sealed_bytes())
+        return self._sealed_bytes() < before
+
+    def _rotate_if_due(self) -> None:
+        if self._writer.records == 0:
+            return
+        age_s = time.monotonic() - self._writer.opened_s
+        if self._writer.bytes >= self.limits.segment_bytes or age_s >= self.limits.segment_s:
+            self._writer = self._begin(self._writer.next, sealing=self._writer)
+
+    def _begin(self, first: int, sealing: SegmentWriter | None = None) -> SegmentWriter:
+        """Return the writer of a new segment; the old one is sealed once there is a new one."""
+        writer = SegmentWriter(segment_path(self.folder, first), durable=self._durable)
+        _sync_folder(self.folder)
+        if sealing is not None:
+            self._sealed[sealing.path] = (sealing.records, sealing.bytes)
+            sealing.close()
+        self._look_at_sealed(active=writer.path)
+        writer.limit(self.limits.max_bytes - self._sealed_bytes())
+        return writer
+
+    def _look_at_sealed(self, active: Path | None = None) -> list[tuple[int, int]]:
+        """Note which sealed segments there still are."""
+        current = active or self._writer.path
+        there = [path for path in segment_files(self.folder) if path != current]
+        for path in there:
+            if path not in self._sealed:
+                self._sealed[path] = _measured(path)
+        self._sealed = {path: self._sealed[path] for path in there}
+        return list(self._sealed.values())
+
+    def _sealed_bytes(self) -> int:
+        return sum(size for _, size in self._sealed.values())
 
     def _full(self) -> LogFullError:
+        held = self._sealed_bytes() + self._writer.bytes
         return LogFullError(
-            f"the event log {self.path} is full: it holds {_size_bytes(self._writer):,} bytes "
-            f"and log.max_bytes is {self.max_bytes:,}. Raise log.max_bytes, "
-            "or free space on its disk if that is what ran out"
+            f"the event log {self.folder} is full: it holds {held:,} bytes, log.max_bytes is "
+            f"{self.limits.max_bytes:,}, and its disk has "
+            f"{shutil.disk_usage(self.folder).free:,} bytes left. Let `ratchet ingest` (with "
+            "Kafka: `ratchet relay`) catch up, raise log.max_bytes, or free the disk"
         )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    return connection
+def _recovered(folder: Path) -> int:
+    """Mend what a crash left, and return the offset at which this opening begins."""
+    above = 1
+    finish_salvage(folder)
+    for path in segment_files(folder):
+        if is_sound(path):
+            last = max(_last(path), first_offset(path))
+        else:
+            saved, last = salvage(path)
+            _log.error("segment_damaged", file=str(path), records_saved=saved)
+        above = max(above, last + 1)
+    if above == 1:
+        return 1
+    return (above // OFFSET_STRIDE + 1) * OFFSET_STRIDE
 
 
-def _open_writer(path: Path, max_bytes: int, *, durable: bool) -> sqlite3.Connection:
-    connection = _connect(path)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-    with _transaction(connection):
-        connection.execute(_TABLE)
-        connection.execute(_INDEX)
-    page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
-    # SQLite itself refuses to grow beyond this, and reports it like a full disk
-    connection.execute(f"PRAGMA max_page_count = {max(1, max_bytes // page_bytes)}")
-    return connection
-
-
-def _size_bytes(connection: sqlite3.Connection) -> int:
-    pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
-    return (pages - free) * connection.execute("PRAGMA page_size").fetchone()[0]
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Generator[None]:
-    connection.execute("BEGIN IMMEDIATE")
+def _last(path: Path) -> int:
+    reader = SegmentReader(path)
     try:
-        yield
-        connection.execute("COMMIT")
+        return reader.content().last
+    except sqlite3.OperationalError:  # its table was never made: empty
+        return 0
     finally:
-        if connection.in_transaction:  # SQLite rolls back by itself after some faults
-            connection.execute("ROLLBACK")
+        reader.close()
+
+
+def _measured(path: Path) -> tuple[int, int]:
+    """Return the records and bytes of a sealed segment; nothing of one that was just let go."""
+    try:
+        reader = SegmentReader(path)
+        try:
+            return reader.content().records, path.stat().st_size
+        finally:
+            reader.close()
+    except (sqlite3.Error, FileNotFoundError):
+        return 0, path.stat().st_size if path.exists() else 0
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    """Tell a full log or disk from other faults: SQLite has several words for the latter."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return shutil.disk_usage(folder).free < NO_ROOM_BYTES
+    if code == sqlite3.SQLITE_FULL:
+        return True
+    trouble = code & 0xFF in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+    return trouble and shutil.disk_usage(folder).free < NO_ROOM_BYTES
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name as durable as its content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

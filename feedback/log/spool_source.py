@@ -1,51 +1,107 @@
-"""The spools of a folder as a consumer reads them: a partition for each topic of each spool.
+"""The spools of a machine as a consumer reads them: a partition for each topic of each spool.
 
-Spools that appear later are found. Knows nothing of who appends to them.
+Spools that appear later are found. What a consumer has applied is let go by whole segments, once
+it has been kept for replay as long as the settings say, or when its spool runs out of room. The
+segment that is being written stays. Knows nothing of who appends.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from feedback.log.protocol import Partition, Record
-from feedback.log.spool import Spool
+from feedback.log.segment import remove, segment_files
+from feedback.log.slots import spool_folders
+from feedback.log.spool_reader import SpoolReader
+
+CROWDED = 0.8  # of max_bytes: applied records go before the writer runs into its limit
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long applied segments stay, and how large a spool may be before they do not."""
+
+    keep_s: float
+    max_bytes: int
 
 
 class SpoolSource:
-    """An `EventSource` over the files of `folder`; build one for each consumer."""
+    """An `EventSource` over the spools in `spool_dir`; build one for each consumer."""
 
-    def __init__(self, folder: Path, topics: Sequence[str], *, max_bytes: int) -> None:
-        self._folder = folder
+    def __init__(self, spool_dir: Path, topics: Sequence[str], keeping: Keeping) -> None:
+        self._spool_dir = spool_dir
         self._topics = topics
-        self._max_bytes = max_bytes
-        self._spools: dict[str, Spool] = {}
+        self._keeping = keeping
+        self._readers: dict[str, SpoolReader] = {}
+        self._ends: dict[Path, dict[str, int]] = {}  # of sealed segments, which never change
 
     def assigned(self) -> list[Partition]:
         """Return every topic of every spool there is now, one topic after the other."""
-        for path in sorted(self._folder.glob("*.db")):
-            if path.stem not in self._spools:
-                self._spools[path.stem] = Spool(path, max_bytes=self._max_bytes)
-        return [Partition(topic, name) for topic in self._topics for name in self._spools]
+        for folder in spool_folders(self._spool_dir):
+            if folder.name not in self._readers:
+                self._readers[folder.name] = SpoolReader(folder)
+        return [Partition(topic, name) for topic in self._topics for name in self._readers]
 
     def read(self, after: Mapping[Partition, int], *, limit: int) -> list[Record]:
         """Return at most `limit` records of each partition in `after`."""
-        return [
-            record
-            for partition, position in after.items()
-            for record in self._spools[partition.name].read(
-                partition.topic, after=position, limit=limit
-            )
-        ]
+        records: list[Record] = []
+        for (topic, name), position in after.items():
+            records += self._readers[name].read(topic, after=position, limit=limit)
+        return records
 
     def ends(self) -> dict[Partition, int]:
-        """Return the newest offset of each partition."""
-        return {part: self._spools[part.name].end(part.topic) for part in self.assigned()}
+        """Return the newest offset of each partition, 0 where it holds nothing."""
+        assigned = self.assigned()
+        found = {name: reader.ends() for name, reader in self._readers.items()}
+        return {part: found[part.name].get(part.topic, 0) for part in assigned}
+
+    def positions_at(self, since: datetime | None) -> dict[Partition, int]:
+        """Return the position before the first record since then; None: before all."""
+        if since is None:
+            return dict.fromkeys(self.assigned(), 0)
+        assigned, moment = self.assigned(), since.timestamp()
+        found = {name: reader.offset_at(moment) for name, reader in self._readers.items()}
+        return {part: found[part.name] for part in assigned}
 
     def applied(self, positions: Mapping[Partition, int]) -> None:
-        """Keep everything: the files are the embedded log."""
+        """Let go of the sealed segments in which nothing lies above `positions`."""
+        for name, reader in self._readers.items():
+            sealed = segment_files(reader.folder)[:-1]
+            crowded_bytes = _held_bytes(reader.folder) - CROWDED * self._keeping.max_bytes
+            for path in sealed:
+                if not self._is_applied(reader, path, positions, name):
+                    break
+                if crowded_bytes <= 0 and not self._is_old(path):
+                    break
+                crowded_bytes -= path.stat().st_size
+                remove(path)
+                self._ends.pop(path, None)
 
     def close(self) -> None:
         """Close the files; closing twice does nothing."""
-        for spool in self._spools.values():
-            spool.close()
+        for reader in self._readers.values():
+            reader.close()
+
+    def _is_applied(
+        self, reader: SpoolReader, path: Path, positions: Mapping[Partition, int], name: str
+    ) -> bool:
+        if path not in self._ends:
+            ends = reader.ends_of(path)
+            if ends is None:  # damaged: its writer will mend it
+                return False
+            self._ends[path] = ends
+        ends = self._ends[path]
+        return all(
+            ends.get(topic, 0) <= positions.get(Partition(topic, name), 0) for topic in self._topics
+        )
+
+    def _is_old(self, path: Path) -> bool:
+        return time.time() - path.stat().st_mtime >= self._keeping.keep_s
+
+
+def _held_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in segment_files(folder))

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import LogFullError
 from feedback.log.protocol import NewRecord
-from feedback.log.spool import Spool
+from feedback.log.spool import Spool, SpoolLimits
 from tests.fakes.memory_log import MemoryLog
 
 ReadableLog = Spool | MemoryLog
@@ -22,7 +22,7 @@ def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> OpenLog:
     """Return how to open an empty log that takes so many bytes."""
     if request.param == "memory":
         return lambda max_bytes: MemoryLog(max_bytes=max_bytes)
-    return lambda max_bytes: Spool(tmp_path / "log.db", max_bytes=max_bytes)
+    return lambda max_bytes: Spool(tmp_path / "log", SpoolLimits(max_bytes))
 
 
 @pytest.fixture

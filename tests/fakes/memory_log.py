@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from core.errors import LogFullError
 from feedback.events import SOURCES
@@ -83,6 +84,10 @@ class MemorySource:
     def ends(self) -> dict[Partition, int]:
         """Return the newest offset of each partition."""
         return {part: self._log.end(part.topic) for part in self.assigned()}
+
+    def positions_at(self, since: datetime | None) -> dict[Partition, int]:
+        """Return the position before all records, whenever they came."""
+        return dict.fromkeys(self.assigned(), 0)
 
     def applied(self, positions: Mapping[Partition, int]) -> None:
         """Remember what may be let go; nothing is."""

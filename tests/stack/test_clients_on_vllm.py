@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from core.settings import ApplicationSettings, EngineSettings, GatewaySettings, Settings
 from feedback.events import INTERACTIONS_TOPIC, InteractionFinished, decode
-from feedback.log.spool import Spool
+from feedback.log.spool import Spool, SpoolLimits
 from feedback.store import Store
 from serving.server import run_gateway
 from tests.ports import free_port
@@ -83,7 +83,7 @@ def world(vllm_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     )
     store = Store(settings.store_address)
     store.create_tables()
-    log = Spool(settings.spool_dir / "service.db", max_bytes=1 << 30)
+    log = Spool(settings.spool_dir / "service-0-test", SpoolLimits(1 << 30))
     stop = threading.Event()
     thread = threading.Thread(
         target=run_gateway,

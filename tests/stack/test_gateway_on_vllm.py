@@ -17,7 +17,7 @@ from sqlmodel import select
 
 from core.settings import ApplicationSettings, EngineSettings, GatewaySettings, Settings
 from feedback.events import INTERACTIONS_TOPIC, InteractionFinished, decode
-from feedback.log.spool import Spool
+from feedback.log.spool import Spool, SpoolLimits
 from feedback.store import Store
 from feedback.tables import AdapterReplica, Application, Rollout
 from serving.engine_client import EngineClient
@@ -104,7 +104,7 @@ def world(
     )
     store = Store(settings.store_address)
     store.create_tables()
-    log = Spool(settings.spool_dir / "service.db", max_bytes=1 << 30)
+    log = Spool(settings.spool_dir / "service-0-test", SpoolLimits(1 << 30))
     stop = threading.Event()
     thread = threading.Thread(
         target=run_gateway,

@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedback.events import INTERACTIONS_TOPIC, InteractionFinished, decode
-from feedback.log.spool import Spool
+from feedback.log.slots import spool_folders
+from feedback.log.spool_reader import SpoolReader
 from serving.inference import DIALECTS
 from tests.fakes.engine import FakeEngine
 from tests.ports import free_port
@@ -170,7 +171,8 @@ def test_sigterm_lets_a_stream_finish_and_its_event_stay(tmp_path: Path) -> None
             out, _ = gateway.communicate(timeout=40)
     assert gateway.returncode == 0, out
     assert text.endswith("data: [DONE]\n\n")
-    spool = Spool(tmp_path / "data" / "spool" / "service.db", max_bytes=1 << 30)
+    (folder,) = spool_folders(tmp_path / "data" / "spool")
+    spool = SpoolReader(folder)
     (record,) = spool.read(INTERACTIONS_TOPIC, after=0, limit=10)
     spool.close()
     event = decode(record.topic, record.value)

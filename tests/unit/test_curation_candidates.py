@@ -13,7 +13,7 @@ from sqlmodel import col, select, update
 
 from core.ids import new_id
 from curation.candidates import Selected, Selection, redact_again, select_candidates
-from feedback.events import FeedbackGiven, InteractionFinished, Message
+from feedback.events import FeedbackGiven, InteractionFinished, Message, Received
 from feedback.redaction.redactor import Redactor
 from feedback.rows import write_rows
 from feedback.tables import Feedback, Interaction
@@ -161,7 +161,7 @@ def test_last_vote_of_a_subject_wins(world: World, votes: tuple[bool, ...], kept
         for second, up in enumerate(votes)
     ]
     with world.store.session() as session:
-        write_rows(session, [asked, *given])
+        write_rows(session, [Received(event) for event in (asked, *given)])
         session.commit()
     assert len(selected(world).kept) == kept
 

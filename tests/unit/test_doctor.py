@@ -22,7 +22,7 @@ from core.settings import (
     Settings,
 )
 from feedback.log.protocol import NewRecord
-from feedback.log.spool import Spool
+from feedback.log.spool import Spool, SpoolLimits
 from feedback.store import Store
 from loop import doctor, ports
 from loop.check import Check
@@ -102,7 +102,7 @@ def test_the_store_and_the_log_of_a_running_service_are_right(tmp_path: Path) ->
     settings = Settings(data_dir=tmp_path)
     store = Store(settings.store_address)
     store.create_tables()
-    log = Spool(settings.spool_dir / "service.db", max_bytes=settings.log.max_bytes)
+    log = Spool(settings.spool_dir / "service-0-test", SpoolLimits(settings.log.max_bytes))
     log.append([NewRecord("ratchet.feedback.v1", "k", b"{}")])
     try:
         assert doctor.store_check(settings.store_address).ok is True
@@ -111,13 +111,13 @@ def test_the_store_and_the_log_of_a_running_service_are_right(tmp_path: Path) ->
         log.close()
         store.close()
     assert check.ok is True
-    assert "1 records" in check.detail
+    assert "1 spools" in check.detail
 
 
 def test_a_log_near_its_limit_is_noted(tmp_path: Path) -> None:
     """The operator hears of it before the gateway refuses."""
     settings = Settings(data_dir=tmp_path, log=LogSettings(max_bytes=1 << 20))
-    log = Spool(settings.spool_dir / "service.db", max_bytes=2 << 20)
+    log = Spool(settings.spool_dir / "service-0-test", SpoolLimits(2 << 20))
     log.append([NewRecord("ratchet.feedback.v1", "k", b"x" * 900_000)])
     log.close()
     check = doctor.log_check(settings)
@@ -125,15 +125,16 @@ def test_a_log_near_its_limit_is_noted(tmp_path: Path) -> None:
     assert "log.max_bytes" in check.mend
 
 
-def test_a_log_that_is_no_log_is_wrong(tmp_path: Path) -> None:
-    """A file of another kind under the log's name is named, with what to do."""
+def test_a_damaged_log_is_wrong(tmp_path: Path) -> None:
+    """Which spool it was is named, with what to do."""
     settings = Settings(data_dir=tmp_path)
-    path = settings.spool_dir / "service.db"
-    path.parent.mkdir()
-    path.write_bytes(b"not a database, but long enough to be looked at " * 50)
+    folder = settings.spool_dir / "gateway-0-test"
+    folder.mkdir(parents=True)
+    (folder / f"{1:020}.db").write_bytes(b"no database, but long enough to be looked at " * 50)
+    Spool(folder, SpoolLimits(1 << 20)).close()
     check = doctor.log_check(settings)
     assert check.ok is False
-    assert str(path) in check.detail
+    assert "gateway-0-test" in check.detail
 
 
 def test_a_store_without_tables_waits_for_the_first_start(tmp_path: Path) -> None:

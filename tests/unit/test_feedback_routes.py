@@ -22,7 +22,7 @@ from feedback.events import FEEDBACK_TOPIC, FeedbackGiven, decode
 from feedback.http_errors import exception_handlers
 from feedback.key_ring import KeyRing
 from feedback.log.group_commit import GroupCommit
-from feedback.log.spool import Spool
+from feedback.log.spool import Spool, SpoolLimits
 from feedback.receipts import Receipt, sign
 from feedback.routes import feedback_router
 
@@ -72,7 +72,7 @@ async def service(settings: Settings) -> AsyncIterator[Service]:
 
 async def running(settings: Settings, max_bytes: int = 1 << 24) -> AsyncIterator[Service]:
     """Yield the routes over a new spool, and close everything."""
-    spool = Spool(settings.spool_dir / "service.db", max_bytes=max_bytes)
+    spool = Spool(settings.spool_dir / "service-0-test", SpoolLimits(max_bytes))
     commits = GroupCommit(spool, commit_every_ms=settings.log.commit_every_ms)
     router = feedback_router(
         settings=settings, commits=commits, keys=KEYS, callers=KeyRing(settings)
@@ -287,7 +287,7 @@ async def test_both_modes_log_the_event(
     async for service in running(settings):
         _, token = receipt()
         assert (await service.give(receipt=token, kind="thumbs", value=True)).status_code == 201
-    spool = Spool(settings.spool_dir / "service.db", max_bytes=1 << 24)
+    spool = Spool(settings.spool_dir / "service-0-test", SpoolLimits(1 << 24))
     assert spool.end(FEEDBACK_TOPIC) == 1
     spool.close()
 

@@ -1,0 +1,173 @@
+"""Kafka as a consumer reads it: its partitions, from the positions that the store keeps.
+
+In a group, the partitions are shared with the other ingests of the group, and move when one comes
+or goes; without one, all of them are read. Kafka's own record of positions is only written, for
+tools that show lag: what counts is what the store says. Knows nothing of what records mean.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+
+import structlog
+from kafka import KafkaConsumer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from core.errors import LogUnavailableError
+from core.settings import KafkaSettings
+from feedback.events import SOURCES
+from feedback.log.kafka_client import faults, make_consumer
+from feedback.log.protocol import Partition, Record
+
+POLL_MS = 100  # as long as a read waits for records
+METADATA_S = 5.0  # as long as topics are waited for that a relay is just making
+RETRY_S = 0.2
+
+_log = structlog.get_logger(__name__)
+
+
+class KafkaSource:
+    """An `EventSource` over a cluster; connects at its first use. Not for several threads."""
+
+    def __init__(self, kafka: KafkaSettings, *, in_group: bool) -> None:
+        self._kafka = kafka
+        self._in_group = in_group
+        self._consumer: KafkaConsumer | None = None
+        self._next: dict[Partition, int] = {}  # what the consumer will give next, ours
+
+    def assigned(self) -> list[Partition]:
+        """Return the partitions that are this reader's now.
+
+        Raises: LogUnavailableError when there is no broker, or no topic yet.
+        """
+        with faults(self._kafka):
+            assigned = [_partition(part) for part in self._connected().assignment()]
+        self._next = {part: at for part, at in self._next.items() if part in assigned}
+        return sorted(assigned, key=lambda part: (SOURCES.index(part.topic), int(part.name)))
+
+    def read(self, after: Mapping[Partition, int], *, limit: int) -> list[Record]:
+        """Return at most `limit` records above `after`; waits a moment for some.
+
+        Raises: LogUnavailableError.
+        """
+        with faults(self._kafka):
+            consumer = self._connected()
+            for part, position in after.items():
+                self._go_to(consumer, part, position)
+            polled = consumer.poll(timeout_ms=POLL_MS, max_records=limit)
+        records = [
+            Record(_partition(where), raw.offset + 1, (raw.key or b"").decode(), raw.value or b"")
+            for where, batch in polled.items()
+            for raw in batch
+        ]
+        wanted = [record for record in records if record.partition in after]
+        for record in records:
+            self._note(record, after)
+        return wanted
+
+    def ends(self) -> dict[Partition, int]:
+        """Return the offset of the newest record of each assigned partition.
+
+        Raises: LogUnavailableError.
+        """
+        with faults(self._kafka):
+            ends = self._connected().end_offsets([_tp(part) for part in self.assigned()])
+        return {_partition(where): end for where, end in ends.items()}
+
+    def positions_at(self, since: datetime | None) -> dict[Partition, int]:
+        """Return the position before the first record since then; None: before all.
+
+        Raises: LogUnavailableError.
+        """
+        assigned = self.assigned()
+        if since is None:
+            return dict.fromkeys(assigned, 0)
+        moment = int(since.timestamp() * 1000)
+        with faults(self._kafka):
+            found = self._connected().offsets_for_times({_tp(part): moment for part in assigned})
+        ends = self.ends()
+        return {
+            part: at.offset if (at := found.get(_tp(part))) else ends[part] for part in assigned
+        }
+
+    def applied(self, positions: Mapping[Partition, int]) -> None:
+        """Tell Kafka how far the group is; that it does not answer changes nothing here."""
+        if self._consumer is None or not self._in_group:
+            return
+        mine = self._consumer.assignment()
+        offsets = {
+            _tp(part): OffsetAndMetadata(position, "", -1)
+            for part, position in positions.items()
+            if _tp(part) in mine and position > 0
+        }
+        if offsets:
+            self._consumer.commit_async(offsets)
+
+    def close(self) -> None:
+        """Leave the group and close the connections; closing twice does nothing."""
+        if self._consumer is not None:
+            try:
+                self._consumer.close(autocommit=False, timeout_ms=2_000)
+            except KafkaError as error:  # the broker is away: the group will notice by itself
+                _log.info("consumer_not_closed", error=str(error))
+            self._consumer = None
+
+    def _connected(self) -> KafkaConsumer:
+        if self._consumer is None:
+            self._consumer = self._join() if self._in_group else self._take_all()
+            self._next.clear()
+        return self._consumer
+
+    def _join(self) -> KafkaConsumer:
+        consumer = make_consumer(
+            self._kafka,
+            group_id=self._kafka.group,
+            session_timeout_ms=self._kafka.session_timeout_ms,
+            heartbeat_interval_ms=self._kafka.session_timeout_ms // 3,
+            partition_assignment_strategy=[CooperativeStickyAssignor],
+        )
+        consumer.subscribe(list(SOURCES))
+        return consumer
+
+    def _take_all(self) -> KafkaConsumer:
+        consumer = make_consumer(self._kafka)
+        deadline = time.monotonic() + METADATA_S
+        while True:
+            found = {topic: consumer.partitions_for_topic(topic) for topic in SOURCES}
+            if all(found.values()):
+                consumer.assign([TopicPartition(t, p) for t in SOURCES for p in found[t] or ()])
+                return consumer
+            if time.monotonic() > deadline:
+                consumer.close(autocommit=False)
+                missing = ", ".join(topic for topic in SOURCES if not found[topic])
+                raise LogUnavailableError(
+                    f"Kafka has no topic {missing}: start `ratchet relay`, which makes them"
+                )
+            time.sleep(RETRY_S)
+
+    def _go_to(self, consumer: KafkaConsumer, part: Partition, position: int) -> None:
+        """Let the consumer give what follows `position` next, unless it will anyway."""
+        if self._next.get(part) != position + 1 and _tp(part) in consumer.assignment():
+            consumer.seek(_tp(part), position)
+            self._next[part] = position + 1
+
+    def _note(self, record: Record, after: Mapping[Partition, int]) -> None:
+        position = after.get(record.partition)
+        if position is None:  # it became ours while we polled: its position is not known yet
+            self._next.pop(record.partition, None)
+            return
+        if record.offset <= position:
+            _log.error("topic_began_anew", topic=record.topic, at=record.offset, was_at=position)
+        self._next[record.partition] = record.offset + 1
+
+
+def _tp(part: Partition) -> TopicPartition:
+    return TopicPartition(part.topic, int(part.name))
+
+
+def _partition(where: TopicPartition) -> Partition:
+    return Partition(where.topic, str(where.partition))
