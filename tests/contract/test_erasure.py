@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -83,7 +83,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
 
 
 @contextmanager
-def opened(settings: Settings, **erasure: Any) -> Iterator[Parts]:
+def opened(settings: Settings, **erasure: Any) -> Generator[Parts]:
     """Give parts that heed an erasure policy."""
     changed = settings.model_copy(update={"erasure": ErasureSettings(**erasure)})
     with open_parts(changed) as parts:
