@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from core.clock import utc_now
+from feedback.anomalies import mark_anomalies
 from feedback.retention import cutoffs, expire
 from loop.erasing import carry_out_requests
 from loop.wiring import Parts
@@ -54,10 +55,20 @@ def chores_of(parts: Parts) -> list[Chore]:
     def retain() -> object:
         return expire(parts.store, cutoffs(parts.settings, utc_now()))
 
+    def mark() -> object:
+        with parts.store.session() as session:
+            count = mark_anomalies(session, parts.settings.feedback, utc_now())
+            session.commit()
+        return count
+
     def erase() -> object:
         return carry_out_requests(parts)
 
-    return [Chore("erasures", ERASE_EVERY_S, erase), Chore("retention", DAY_S, retain)]
+    return [
+        Chore("erasures", ERASE_EVERY_S, erase),
+        Chore("anomalies", parts.settings.feedback.mark_every_s, mark),
+        Chore("retention", DAY_S, retain),
+    ]
 
 
 def _run(chore: Chore) -> None:
