@@ -6,6 +6,7 @@ walk back from the hash to the application's `user` field.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 
 import uuid_utils
@@ -22,3 +23,8 @@ def subject_hash(key: bytes, application: str, user: str) -> str:
     """Return the keyed hash by which `user` of `application` is known, 32 hex characters."""
     message = f"{application}\x00{user}".encode()
     return hmac.new(key, message, "sha256").hexdigest()[:SUBJECT_HEX_CHARS]
+
+
+def subject_digest(subject: str) -> str:
+    """Return what is kept of an erased subject's hash: enough to know it, not to say it."""
+    return hashlib.sha256(subject.encode()).hexdigest()

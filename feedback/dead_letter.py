@@ -1,17 +1,23 @@
-"""Poison records: what ingest cannot apply, kept whole with the reason, so that it can be mended.
+"""Records that ingest cannot apply, kept whole with the reason, so that they can be mended.
 
-A record of any topic and an error go in; a record of the dead-letter topic comes out.
+A record of any topic and an error make a record of the dead-letter topic; ingest reads that too,
+into a table where people find them and from which they are appended again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+from sqlmodel import Session, col, select
 
+from core.clock import utc_now
+from core.errors import NotFoundError
 from core.ids import new_id
+from feedback import tables
 from feedback.events import DEAD_LETTER_TOPIC
-from feedback.log.protocol import NewRecord, Record
+from feedback.log.protocol import EventLog, NewRecord, Record
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,3 +45,53 @@ def dead_letter(record: Record, error: Exception) -> NewRecord:
         value=record.value,
     )
     return NewRecord(DEAD_LETTER_TOPIC, record.key, msgspec.json.encode(letter))
+
+
+def read_letter(value: bytes) -> DeadLetter:
+    """Return the letter in a record's value. Raises: msgspec.DecodeError, ValidationError."""
+    return msgspec.json.decode(value, type=DeadLetter)
+
+
+def write_letters(session: Session, letters: Sequence[DeadLetter]) -> None:
+    """Write the rows of the letters that have none yet. The caller commits."""
+    for letter in letters:
+        if session.get(tables.DeadLetter, letter.event_id) is None:
+            session.add(
+                tables.DeadLetter(
+                    id=letter.event_id,
+                    topic=letter.topic,
+                    partition=letter.partition,
+                    offset=letter.offset,
+                    key=letter.key.replace("\x00", ""),  # no database stores it in text
+                    value=letter.value,
+                    error=letter.error.replace("\x00", ""),
+                )
+            )
+
+
+def list_letters(
+    session: Session, *, topic: str | None = None, replayed: bool = False
+) -> list[tables.DeadLetter]:
+    """Return the letters, oldest first; those that were replayed only if wanted."""
+    query = select(tables.DeadLetter).order_by(col(tables.DeadLetter.buried_at))
+    if topic is not None:
+        query = query.where(tables.DeadLetter.topic == topic)
+    if not replayed:
+        query = query.where(col(tables.DeadLetter.replayed_at).is_(None))
+    return list(session.exec(query))
+
+
+def replay_letter(session: Session, log: EventLog, letter_id: str) -> tables.DeadLetter:
+    """Append a letter's record again, to its own topic, and return it with the time.
+
+    What still cannot be applied becomes a new letter. The caller commits.
+
+    Raises: NotFoundError, LogFullError.
+    """
+    letter = session.get(tables.DeadLetter, letter_id)
+    if letter is None:
+        raise NotFoundError(f"no dead letter {letter_id!r}: `ratchet dead-letter list` shows them")
+    log.append([NewRecord(letter.topic, letter.key, letter.value)])
+    letter.replayed_at = utc_now()
+    session.add(letter)
+    return letter

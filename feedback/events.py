@@ -8,7 +8,7 @@ Knows nothing of tables or topics' storage.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -18,7 +18,7 @@ ROLLOUTS_TOPIC = "ratchet.rollouts.v1"
 ERASURES_TOPIC = "ratchet.erasures.v1"
 DEAD_LETTER_TOPIC = "ratchet.dead-letter.v1"
 # in the order in which ingest applies them: an interaction before its feedback, where it can
-SOURCES = (INTERACTIONS_TOPIC, FEEDBACK_TOPIC, ROLLOUTS_TOPIC, ERASURES_TOPIC)
+SOURCES = (INTERACTIONS_TOPIC, FEEDBACK_TOPIC, ROLLOUTS_TOPIC, ERASURES_TOPIC, DEAD_LETTER_TOPIC)
 
 Arm = Literal["baseline", "canary"]
 ExplicitKind = Literal["thumbs", "rating", "score", "comment", "correction", "preference", "flag"]
@@ -129,7 +129,11 @@ _TYPE_OF_TOPIC: dict[str, type[Event]] = {
     ROLLOUTS_TOPIC: RolloutChanged,
     ERASURES_TOPIC: ErasureRequested,
 }
+_FIELDS_OF_TOPIC = {
+    topic: frozenset(kind.__struct_fields__) for topic, kind in _TYPE_OF_TOPIC.items()
+}
 _ENCODER = msgspec.json.Encoder()
+_RAW_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DECODERS = {topic: msgspec.json.Decoder(kind) for topic, kind in _TYPE_OF_TOPIC.items()}
 
 
@@ -144,3 +148,23 @@ def decode(topic: str, value: bytes) -> Event:
     Raises: msgspec.ValidationError, msgspec.DecodeError if it is not an event of `topic`.
     """
     return _DECODERS[topic].decode(value)
+
+
+class Received(NamedTuple):
+    """An event as it came, and as JSON what a newer gateway says that we do not know."""
+
+    event: Event
+    extra: str = "{}"
+
+
+def receive(topic: str, value: bytes) -> Received:
+    """Return the event that `value` holds, and its fields that this version does not know.
+
+    Raises: msgspec.ValidationError, msgspec.DecodeError if it is not an event of `topic`.
+    """
+    event = decode(topic, value)
+    fields = _RAW_DECODER.decode(value)
+    unknown = fields.keys() - _FIELDS_OF_TOPIC[topic]
+    if not unknown:
+        return Received(event)
+    return Received(event, _ENCODER.encode({name: fields[name] for name in unknown}).decode())

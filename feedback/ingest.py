@@ -1,7 +1,7 @@
 """LOG → tables: applies the event log to the store, each event once in effect.
 
-Reads every topic from where the store says it stopped, and writes rows and new positions in one
-transaction: a crash at any point loses nothing and doubles nothing. A record that cannot be
+Reads every partition from where the store says it stopped, and writes rows and new positions in
+one transaction: a crash at any point loses nothing and doubles nothing. A record that cannot be
 applied goes to the dead-letter topic and never stops the others. Two ingests may run; one of
 them moves on. Knows neither who wrote the events nor what their rows are for.
 """
@@ -12,25 +12,25 @@ from collections.abc import Callable, Sequence
 
 import structlog
 from sqlalchemy.exc import DataError, IntegrityError
+from sqlmodel import Session
 
-from feedback.dead_letter import dead_letter
-from feedback.events import Event, FeedbackGiven, decode
+from feedback.coherence import coherent
+from feedback.dead_letter import DeadLetter, dead_letter, read_letter, write_letters
+from feedback.events import DEAD_LETTER_TOPIC, Received, receive
 from feedback.log.protocol import EventLog, EventSource, Partition, Record
 from feedback.positions import advance, begin, read_positions
 from feedback.rows import write_rows
 from feedback.store import Store
-
-MAX_BATCH = 5_000  # SQLite takes 32,766 parameters in a statement, and a record needs up to 4
+from feedback.suppression import forget_erased
 
 # What the database says of a value that it cannot hold; a locked or lost database says others.
 REFUSED = (DataError, IntegrityError, OverflowError)
 
-Entry = tuple[Record, Event | None]  # None: nothing to write, only a position to move
+Content = Received | DeadLetter | None  # None: nothing to write, only a position to move
+Entry = tuple[Record, Content]
+Positions = dict[Partition, int]
 
 _log = structlog.get_logger(__name__)
-
-
-Positions = dict[Partition, int]
 
 
 class Ingest:
@@ -43,16 +43,16 @@ class Ingest:
         self._source = source
         self._store = store
         self._letters = letters
-        self._batch = min(batch, MAX_BATCH)
+        self._batch = batch
         self.dealt_with = 0  # records, since the start
-        self.seen_lag: dict[Partition, int] = {}  # as `note_lag` last saw it
+        self.seen_lag: Positions = {}  # as `note_lag` last saw it
 
     def run_once(self) -> int:
         """Apply the next records and return how many were dealt with; 0 at the log's end."""
         positions = self._positions(self._source.assigned())
         records = self._source.read(positions, limit=self._batch)
         if records:
-            self._apply([(record, self._event(record)) for record in records], positions)
+            self._apply([(record, self._content(record)) for record in records], positions)
             self._source.applied(positions)
             self.dealt_with += len(records)
         return len(records)
@@ -70,7 +70,7 @@ class Ingest:
             if count == 0 and not self.lag():
                 return total
 
-    def lag(self) -> dict[Partition, int]:
+    def lag(self) -> Positions:
         """Return how far each partition's end is from what is applied, where it is."""
         ends = self._source.ends()
         positions = self._positions(list(ends))
@@ -88,57 +88,51 @@ class Ingest:
                 begin(session, missing)
         return {partition: known.get(partition, 0) for partition in assigned}
 
-    def _event(self, record: Record) -> Event | None:
-        """Return the record's event, or None if it has none and is buried."""
+    def _content(self, record: Record) -> Content:
+        """Return what the record says, or None if that is nothing or it is buried."""
+        if not record.value:  # a tombstone: what it erases, the erasure has taken out already
+            return None
         try:
-            return _coherent(decode(record.topic, record.value))
+            if record.topic == DEAD_LETTER_TOPIC:
+                return read_letter(record.value)
+            return coherent(receive(record.topic, record.value))
         except (ValueError, RecursionError) as error:
             self._bury(record, error)
             return None
 
     def _apply(self, batch: Sequence[Entry], positions: Positions) -> None:
-        """Apply the batch; if the database refuses it, one by one, to find which it means."""
+        """Apply the batch; if the database refuses it, by halves, to find which record it means."""
         try:
             self._commit(batch, positions)
-        except REFUSED:
-            for record, event in batch:
-                self._apply_alone(record, event, positions)
-
-    def _apply_alone(self, record: Record, event: Event | None, positions: Positions) -> None:
-        try:
-            self._commit([(record, event)], positions)
         except REFUSED as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                self._apply(batch[:middle], positions)
+                self._apply(batch[middle:], positions)
+                return
+            [(record, _)] = batch
             self._bury(record, error)
             self._commit([(record, None)], positions)
 
     def _bury(self, record: Record, error: Exception) -> None:
         """Keep a poison record for a person; before the commit, so that none is ever lost."""
-        self._letters.append([dead_letter(record, error)])
         _log.error(
             "poison_record", topic=record.topic, offset=record.offset, error=type(error).__name__
         )
+        if record.topic != DEAD_LETTER_TOPIC:  # else it would be buried again and again
+            self._letters.append([dead_letter(record, error)])
 
     def _commit(self, batch: Sequence[Entry], positions: Positions) -> None:
         """Write rows and positions together, unless another ingest has moved a position."""
         moved = {record.partition: record.offset for record, _ in batch}  # the last one wins
         with self._store.session() as session:
             if all(advance(session, part, positions[part], to) for part, to in moved.items()):
-                write_rows(session, [event for _, event in batch if event is not None])
+                _write(session, [content for _, content in batch])
                 session.commit()
         positions.update(moved)
 
 
-def _coherent(event: Event) -> Event:
-    """Return the event.
-
-    Raises: ValueError when a feedback's value does not fit its kind.
-    """
-    if not isinstance(event, FeedbackGiven):
-        return event
-    values = {"thumbs": event.thumbs, "rating": event.rating, "text": event.text}
-    wanted = event.kind if event.kind in values else "text"
-    if [name for name, value in values.items() if value is not None] != [wanted]:
-        raise ValueError(f"a feedback of kind {event.kind} must have {wanted} and no other value")
-    if event.rating is not None and not 1 <= event.rating <= 5:
-        raise ValueError(f"rating is {event.rating}, not 1 to 5")
-    return event
+def _write(session: Session, contents: Sequence[Content]) -> None:
+    events = [content for content in contents if isinstance(content, Received)]
+    write_rows(session, forget_erased(session, events))
+    write_letters(session, [content for content in contents if isinstance(content, DeadLetter)])

@@ -6,124 +6,137 @@ the caller commits. Feedback may come before its interaction. Knows nothing of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import insert, or_
-from sqlmodel import Session, SQLModel, col, select
+from sqlmodel import Session, col, select
 
-from core.clock import as_utc
-from feedback.events import Event, FeedbackGiven, InteractionFinished
-from feedback.tables import Application, Feedback, Interaction
+from core.ids import subject_digest
+from feedback.bulk import Bulk, Row, Target, bulk_of
+from feedback.effective import Vote, effective_votes
+from feedback.events import ErasureRequested, FeedbackGiven, InteractionFinished, Received
+from feedback.tables import Application, Erasure
 
-E = TypeVar("E", InteractionFinished, FeedbackGiven)
-Row = dict[str, Any]
+T = TypeVar("T")
+
+INTERACTIONS = Target(
+    "interaction",
+    (
+        *("id", "application", "subject", "adapter", "arm", "rollout_id", "step", "endpoint"),
+        *("requested_model", "messages", "answer", "status", "error", "finish_reason", "stream"),
+        *("parameters", "prompt_tokens", "completion_tokens", "latency_s", "ttft_s", "itl_s"),
+        *("cost", "started_at", "event_id", "shadow_of", "redactions", "extra"),
+    ),
+    key="id",
+)
+FEEDBACK = Target(
+    "feedback",
+    (
+        *("event_id", "client_id", "interaction_id", "application", "subject", "kind"),
+        *("retracted", "thumbs", "rating", "name", "number", "text", "other", "effective"),
+        *("given_at", "redactions", "extra"),
+    ),
+    key="event_id",
+)
+_VOTES = (
+    "SELECT event_id, interaction_id, application, subject, kind, name, other, retracted, "
+    "given_at, effective FROM feedback WHERE interaction_id {ids}"
+)
+_OWNERS = "SELECT id, application FROM interaction WHERE id {ids}"
+
+_ENCODER = msgspec.json.Encoder()
 
 
-def write_rows(session: Session, events: Sequence[Event]) -> None:
-    """Write the rows of `events` that are not there yet, and mark which feedback is effective.
+def write_rows(session: Session, batch: Sequence[Received]) -> None:
+    """Write the rows of a batch of events that are not there yet, and mark the effective feedback.
 
     Rollout events are an audit trail: the conductor has written their rows itself.
     """
-    interactions = [event for event in events if isinstance(event, InteractionFinished)]
-    feedback = [event for event in events if isinstance(event, FeedbackGiven)]
-    _add_applications(session, {event.application for event in (*interactions, *feedback)})
-    _add_interactions(session, interactions)
-    _add_feedback(session, feedback)
-    _mark_effective(session, {event.interaction_id for event in (*interactions, *feedback)})
+    interactions = {
+        received.event.interaction_id: received
+        for received in reversed(batch)  # of two with one id the first wins
+        if isinstance(received.event, InteractionFinished)
+    }
+    feedback = [received for received in batch if isinstance(received.event, FeedbackGiven)]
+    bulk = bulk_of(session)
+    _add_applications(session, batch)
+    bulk.insert_new(
+        INTERACTIONS, [_interaction_row(received, bulk) for received in interactions.values()]
+    )
+    bulk.insert_new(FEEDBACK, [_feedback_row(received, bulk) for received in feedback])
+    touched = interactions.keys() | {_feedback(received).interaction_id for received in feedback}
+    _mark_effective(bulk, sorted(touched))
+    _add_erasures(session, batch)
 
 
-def _add_applications(session: Session, names: set[str]) -> None:
+def _add_applications(session: Session, batch: Iterable[Received]) -> None:
+    names = {
+        received.event.application
+        for received in batch
+        if isinstance(received.event, InteractionFinished | FeedbackGiven)
+    }
     known = session.exec(select(Application.name).where(col(Application.name).in_(names)))
-    session.add_all([Application(name=name) for name in sorted(names.difference(known))])
+    if missing := names.difference(known):
+        session.add_all([Application(name=name) for name in sorted(missing)])
+        session.flush()
 
 
-def _add_interactions(session: Session, events: list[InteractionFinished]) -> None:
-    known = session.exec(
-        select(Interaction.event_id, Interaction.id).where(
-            or_(
-                col(Interaction.event_id).in_([event.event_id for event in events]),
-                col(Interaction.id).in_([event.interaction_id for event in events]),
+def _interaction_row(received: Received, bulk: Bulk) -> Row:
+    e = received.event
+    assert isinstance(e, InteractionFinished)
+    return (
+        *(e.interaction_id, e.application, e.subject, e.adapter, e.arm, e.rollout_id, e.step),
+        *(e.endpoint, e.requested_model, _json(e.messages), e.answer, e.status, e.error),
+        *(e.finish_reason, e.stream, _json(e.parameters), e.prompt_tokens, e.completion_tokens),
+        *(e.latency_s, e.ttft_s, e.itl_s, e.cost, bulk.instant(e.started_at), e.event_id),
+        *(e.shadow_of, _json(e.redactions), received.extra),
+    )
+
+
+def _feedback_row(received: Received, bulk: Bulk) -> Row:
+    e = _feedback(received)
+    return (
+        *(e.event_id, e.client_id, e.interaction_id, e.application, e.subject, e.kind),
+        *(e.retracted, e.thumbs, e.rating, e.name, e.number, e.text, e.other, not e.retracted),
+        *(bulk.instant(e.given_at), _json(e.redactions), received.extra),
+    )
+
+
+def _feedback(received: Received) -> FeedbackGiven:
+    assert isinstance(received.event, FeedbackGiven)
+    return received.event
+
+
+def _json(value: Any) -> str:
+    return _ENCODER.encode(value).decode()
+
+
+def _mark_effective(bulk: Bulk, interaction_ids: Sequence[str]) -> None:
+    """Make the rows of these interactions say which of them count."""
+    votes = [Vote(*row) for row in bulk.select(_VOTES, interaction_ids)]
+    if not votes:
+        return
+    rated = sorted({vote.interaction_id for vote in votes})
+    owners = {id_: application for id_, application in bulk.select(_OWNERS, rated)}
+    counted = effective_votes(votes, owners)
+    wrong = [vote for vote in votes if bool(vote.effective) != (vote.event_id in counted)]
+    bulk.update_flag(
+        "feedback", "effective", "event_id", [(v.event_id in counted, v.event_id) for v in wrong]
+    )
+
+
+def _add_erasures(session: Session, batch: Iterable[Received]) -> None:
+    for received in batch:
+        event = received.event
+        if isinstance(event, ErasureRequested) and session.get(Erasure, event.erasure_id) is None:
+            session.add(
+                Erasure(
+                    id=event.erasure_id,
+                    application=event.application,
+                    subject_digest=subject_digest(event.subject),
+                    subject=event.subject,
+                    requested_by=event.requested_by,
+                    requested_at=event.requested_at,
+                )
             )
-        )
-    )
-    seen: set[Hashable] = {key for row in known for key in row}
-    fresh = _fresh(events, seen, lambda event: (event.event_id, event.interaction_id))
-    _insert(session, Interaction, [_interaction_row(event) for event in fresh])
-
-
-def _add_feedback(session: Session, events: list[FeedbackGiven]) -> None:
-    known = session.exec(
-        select(Feedback.event_id, Feedback.interaction_id, Feedback.client_id).where(
-            or_(
-                col(Feedback.event_id).in_([event.event_id for event in events]),
-                col(Feedback.interaction_id).in_([event.interaction_id for event in events]),
-            )
-        )
-    )
-    seen: set[Hashable] = {key for row in known for key in (row[0], (row[1], row[2]))}
-    fresh = _fresh(
-        events, seen, lambda event: (event.event_id, (event.interaction_id, event.client_id))
-    )
-    _insert(session, Feedback, [_feedback_row(event) for event in fresh])
-
-
-def _fresh(
-    events: list[E], seen: set[Hashable], keys_of: Callable[[E], tuple[Hashable, Hashable]]
-) -> list[E]:
-    """Return the events of which neither key was seen, each key once: the first wins."""
-    fresh: list[E] = []
-    for event in events:
-        keys = keys_of(event)
-        if seen.isdisjoint(keys):
-            fresh.append(event)
-        seen.update(keys)
-    return fresh
-
-
-def _insert(session: Session, table: type[SQLModel], rows: list[Row]) -> None:
-    if rows:
-        session.exec(insert(table), params=rows)
-
-
-def _interaction_row(event: InteractionFinished) -> Row:
-    row = msgspec.structs.asdict(event)
-    del row["schema"]
-    row["id"] = row.pop("interaction_id")
-    row["messages"] = msgspec.to_builtins(event.messages)
-    row["started_at"] = as_utc(event.started_at)
-    row["extra"] = {}
-    return row
-
-
-def _feedback_row(event: FeedbackGiven) -> Row:
-    row = msgspec.structs.asdict(event)
-    del row["schema"]
-    row["given_at"] = as_utc(event.given_at)
-    row["extra"] = {}
-    return row
-
-
-def _mark_effective(session: Session, interaction_ids: set[str]) -> None:
-    """Make the last feedback of each subject and kind effective, and every other one not.
-
-    One that another application gave than the one that owns the interaction never is.
-    """
-    owners = dict(
-        session.exec(
-            select(Interaction.id, Interaction.application).where(
-                col(Interaction.id).in_(interaction_ids)
-            )
-        ).all()
-    )
-    given = session.exec(
-        select(Feedback)
-        .where(col(Feedback.interaction_id).in_(interaction_ids))
-        .order_by(col(Feedback.given_at), col(Feedback.event_id))
-    ).all()
-    own = [row for row in given if owners.get(row.interaction_id) in (None, row.application)]
-    last = {(row.interaction_id, row.subject, row.kind): row.event_id for row in own}
-    effective = set(last.values())
-    for row in given:
-        row.effective = row.event_id in effective

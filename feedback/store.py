@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, event
-from sqlmodel import Session, SQLModel, create_engine
+from sqlmodel import Session, create_engine
 
 from core.errors import SettingsError
-from feedback import tables
+from feedback.schema import upgrade
 
 BUSY_TIMEOUT_MS = 15_000  # several processes share the file; a writer waits rather than fails
 
@@ -26,13 +26,21 @@ class Store:
         self.engine = _connect(url)
 
     def create_tables(self) -> None:
-        """Create what is missing; running it again changes nothing."""
-        assert tables.Application.metadata is SQLModel.metadata
-        SQLModel.metadata.create_all(self.engine)
+        """Bring the schema to this version's revision; running it again changes nothing.
+
+        Raises: SettingsError when the database is of another Ratchet.
+        """
+        upgrade(self.engine)
 
     def session(self) -> Session:
         """Return a new session; use it in a `with` block and commit what must stay."""
         return Session(self.engine, expire_on_commit=False)
+
+    def compact(self) -> None:
+        """Let go of deleted rows that are still beside SQLite's file; PostgreSQL vacuums itself."""
+        if self.engine.dialect.name == "sqlite":
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close all connections."""
@@ -60,4 +68,5 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = NORMAL")  # the event log, not the store, is the truth
     cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA secure_delete = ON")  # an erased person leaves no bytes behind
     cursor.close()

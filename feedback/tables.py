@@ -75,6 +75,7 @@ class Interaction(SQLModel, table=True):
         # monitoring counts the exposures of one rollout; curation walks one application in time
         Index("ix_interaction_rollout", "rollout_id", "step", "arm"),
         Index("ix_interaction_application_time", "application", "started_at"),
+        Index("ix_interaction_subject", "application", "subject"),  # erasure finds a person
     )
 
     id: str = Field(primary_key=True)
@@ -115,6 +116,7 @@ class Feedback(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (
         UniqueConstraint("interaction_id", "client_id"),
         Index("ix_feedback_interaction", "interaction_id", "kind", "effective"),
+        Index("ix_feedback_subject", "application", "subject"),
     )
 
     event_id: str = Field(primary_key=True)
@@ -170,6 +172,7 @@ class Erasure(SQLModel, table=True):
     id: str = Field(primary_key=True)
     application: str
     subject_digest: str = Field(index=True)
+    subject: str | None = None  # its hash, until it is done
     requested_by: str
     requested_at: datetime = Field(sa_column=_utc_column())  # what is older is theirs and goes
     state: str = "requested"  # requested | done | failed

@@ -17,8 +17,11 @@ import typer
 
 from core.errors import RatchetError, SettingsError
 from loop.canary_cli import canary_app, promote, rollback
+from loop.db_cli import db_app
+from loop.dead_letter_cli import dead_letter_app
 from loop.keys_cli import key_app
 from loop.spool_cli import spool_app
+from loop.subject_cli import subject_app
 from loop.terminal import (
     Application,
     AsJson,
@@ -189,6 +192,9 @@ for command in (promote, rollback):
 app.add_typer(canary_app, name="canary")
 app.add_typer(key_app, name="key")
 app.add_typer(spool_app, name="spool")
+app.add_typer(db_app, name="db")
+app.add_typer(dead_letter_app, name="dead-letter")
+app.add_typer(subject_app, name="subject")
 
 
 @app.command()

@@ -6,40 +6,44 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from sqlmodel import select
 
 from core.clock import as_utc
-from core.errors import LogFullError
 from core.ids import new_id
-from feedback.dead_letter import DeadLetter
 from feedback.events import (
-    DEAD_LETTER_TOPIC,
     FEEDBACK_TOPIC,
     INTERACTIONS_TOPIC,
     ROLLOUTS_TOPIC,
     SOURCES,
     FeedbackGiven,
-    InteractionFinished,
     Message,
-    RolloutChanged,
     encode,
 )
 from feedback.ingest import Ingest
 from feedback.log.protocol import NewRecord
 from feedback.log.spool import Spool, SpoolLimits
-from feedback.log.spool_source import Keeping, SpoolSource
+from feedback.positions import rewind
 from feedback.store import Store
 from feedback.tables import Application, Feedback, Interaction, LogOffset
 from tests.fakes.memory_log import MemoryLog, MemorySource
+from tests.unit.ingest_world import (
+    NOW,
+    effective,
+    interaction,
+    letters,
+    put,
+    rollout,
+    rows,
+    source_of,
+    thumbs,
+)
 
 ROOT = Path(__file__).parents[2]
-NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -55,88 +59,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.create_tables()
     yield store
     store.close()
-
-
-def interaction(id: str, application: str = "desk", **changes: Any) -> InteractionFinished:
-    """Return an interaction as the gateway logs it."""
-    fields: dict[str, Any] = {
-        "event_id": new_id(),
-        "endpoint": "chat.completions",
-        "requested_model": "desk",
-        "latency_s": 0.5,
-        "started_at": NOW,
-        **changes,
-    }
-    return InteractionFinished(interaction_id=id, application=application, **fields)
-
-
-def thumbs(id: str, up: bool, *, at_s: float = 0, **changes: Any) -> FeedbackGiven:
-    """Return a thumbs-up or -down on interaction `id`, given so many seconds after NOW."""
-    fields: dict[str, Any] = {
-        "event_id": new_id(),
-        "client_id": new_id(),
-        "application": "desk",
-        "subject": "ann",
-        "kind": "thumbs",
-        "given_at": NOW + timedelta(seconds=at_s),
-        **changes,
-    }
-    return FeedbackGiven(interaction_id=id, thumbs=up, **fields)
-
-
-def rollout() -> RolloutChanged:
-    """Return a change of a rollout as the conductor logs it."""
-    return RolloutChanged(
-        event_id=new_id(),
-        rollout_id="r1",
-        application="desk",
-        state="canary",
-        step=0,
-        share=0.01,
-        decided_by="conductor",
-        reason="ready",
-        changed_at=NOW,
-    )
-
-
-def put(log: MemoryLog | Spool, *events: InteractionFinished | FeedbackGiven) -> None:
-    """Append events to their topics."""
-    log.append(
-        [
-            NewRecord(
-                INTERACTIONS_TOPIC if isinstance(event, InteractionFinished) else FEEDBACK_TOPIC,
-                event.interaction_id,
-                encode(event),
-            )
-            for event in events
-        ]
-    )
-
-
-def source_of(spool: Spool) -> SpoolSource:
-    """Return a reader of the folder that the spool is in."""
-    return SpoolSource(spool.folder.parent, SOURCES, Keeping(keep_s=60, max_bytes=1 << 24))
-
-
-def rows(store: Store, table: type[Any]) -> list[Any]:
-    """Return all rows of a table."""
-    with store.session() as session:
-        return list(session.exec(select(table)).all())
-
-
-def effective(store: Store) -> dict[str, list[bool]]:
-    """Return the effective thumbs of each interaction."""
-    found: dict[str, list[bool]] = {}
-    for row in rows(store, Feedback):
-        if row.effective:
-            found.setdefault(row.interaction_id, []).append(row.thumbs)
-    return found
-
-
-def letters(log: MemoryLog | Spool) -> list[DeadLetter]:
-    """Return what is in the dead-letter topic."""
-    records = log.read(DEAD_LETTER_TOPIC, after=0, limit=1000)
-    return [msgspec.json.decode(record.value, type=DeadLetter) for record in records]
 
 
 def test_an_interaction_becomes_a_row_with_all_its_fields(log: MemoryLog, store: Store) -> None:
@@ -165,7 +87,7 @@ def test_an_interaction_becomes_a_row_with_all_its_fields(log: MemoryLog, store:
     put(log, event)
     assert Ingest(MemorySource(log), store, letters=log, batch=10).run_once() == 1
     [row] = rows(store, Interaction)
-    expected = msgspec.structs.asdict(event)
+    expected = msgspec.structs.asdict(event) | {"extra": {}}
     del expected["schema"]
     expected["id"] = expected.pop("interaction_id")
     expected["messages"] = [
@@ -343,77 +265,40 @@ def test_draining_applies_everything_by_batches(log: MemoryLog, store: Store) ->
     assert ingest.drain() == 0
 
 
-GOOD_VOTE = msgspec.to_builtins(thumbs("i1", True))
-POISON = {
-    "not json": b"{nonsense",
-    "not text": b"\xff\xfe",
-    "nested without end": b"[" * 100_000,
-    "missing field": b'{"schema": "feedback.v1"}',
-    "another schema": msgspec.json.encode({**GOOD_VOTE, "schema": "feedback.v9"}),
-    "unknown kind": msgspec.json.encode({**GOOD_VOTE, "kind": "applause"}),
-    "no value": msgspec.json.encode({**GOOD_VOTE, "thumbs": None}),
-    "two values": msgspec.json.encode({**GOOD_VOTE, "rating": 3}),
-    "value of another kind": msgspec.json.encode({**GOOD_VOTE, "kind": "rating"}),
-    "rating out of range": msgspec.json.encode(
-        {**GOOD_VOTE, "kind": "rating", "thumbs": None, "rating": 6}
-    ),
-}
+def test_fields_of_a_newer_gateway_are_kept(log: MemoryLog, store: Store) -> None:
+    """They are in `extra` as they came, and everything else is read as usual."""
+    newer = msgspec.to_builtins(interaction("i1")) | {"mood": {"calm": 0.5}, "seed": 7}
+    log.append([NewRecord(INTERACTIONS_TOPIC, "i1", msgspec.json.encode(newer))])
+    vote = msgspec.to_builtins(thumbs("i1", True)) | {"device": "phone"}
+    log.append([NewRecord(FEEDBACK_TOPIC, "i1", msgspec.json.encode(vote))])
+    Ingest(MemorySource(log), store, letters=log, batch=10).drain()
+    [row], [given] = rows(store, Interaction), rows(store, Feedback)
+    assert (row.extra, given.extra) == ({"mood": {"calm": 0.5}, "seed": 7}, {"device": "phone"})
+    assert letters(log) == []
 
 
-@pytest.mark.parametrize("value", POISON.values(), ids=POISON.keys())
-def test_a_poison_record_goes_to_the_dead_letters_and_blocks_nothing(
-    log: MemoryLog, store: Store, value: bytes
-) -> None:
-    """Topic, offset, reason and bytes are kept; records before and after it are applied."""
-    put(log, thumbs("before", True))
-    log.append([NewRecord(FEEDBACK_TOPIC, "poison", value)])
-    put(log, thumbs("after", False))
+def test_a_tombstone_only_moves_the_position(log: MemoryLog, store: Store) -> None:
+    """It is no event and no poison."""
+    log.append([NewRecord(INTERACTIONS_TOPIC, "i1", b"")])
     ingest = Ingest(MemorySource(log), store, letters=log, batch=10)
-    assert (ingest.drain(), ingest.drain()) == (3, 0)
-    assert effective(store) == {"before": [True], "after": [False]}
-    [letter] = letters(log)
-    assert (letter.topic, letter.offset, letter.value) == (FEEDBACK_TOPIC, 2, value)
-    assert letter.error
-    [record] = log.read(DEAD_LETTER_TOPIC, after=0, limit=10)
-    assert record.key == "poison"
+    assert (ingest.drain(), ingest.drain()) == (1, 0)
+    assert letters(log) == []
 
 
-@pytest.mark.parametrize("batch", [1, 10])
-def test_a_value_that_the_database_refuses_is_poison_too(
-    log: MemoryLog, store: Store, batch: int
+def test_replay_applies_what_is_held_again_and_changes_nothing(
+    log: MemoryLog, store: Store
 ) -> None:
-    """A number beyond 64 bits is a valid event, but no database can hold it."""
-    put(
-        log,
-        interaction("i1"),
-        interaction("huge", prompt_tokens=1 << 70),
-        interaction("i2"),
-        thumbs("i1", True),
-    )
-    log.append([NewRecord(FEEDBACK_TOPIC, "poison", b"nonsense")])
-    ingest = Ingest(MemorySource(log), store, letters=log, batch=batch)
-    assert (ingest.drain(), ingest.drain()) == (5, 0)
-    assert sorted(row.id for row in rows(store, Interaction)) == ["i1", "i2"]
-    assert effective(store) == {"i1": [True]}
-    assert sorted((letter.topic, letter.offset) for letter in letters(log)) == [
-        (FEEDBACK_TOPIC, 5),
-        (INTERACTIONS_TOPIC, 2),
-    ]
-
-
-def test_when_the_dead_letter_does_not_fit_nothing_is_lost(store: Store) -> None:
-    """The error comes up, the position stays, and with room in the log ingest goes on."""
-    log = MemoryLog()
-    log.append([NewRecord(FEEDBACK_TOPIC, "poison", b"nonsense")])
-    put(log, thumbs("i1", True))
-    log.max_bytes = 0
-    ingest = Ingest(MemorySource(log), store, letters=log, batch=10)
-    with pytest.raises(LogFullError):
-        ingest.drain()
-    log.max_bytes = 1 << 20
+    """Set back to the beginning, ingest reads all again, and the store stays as it is."""
+    put(log, interaction("i1"), thumbs("i1", True), thumbs("i1", False, at_s=5))
+    source = MemorySource(log)
+    ingest = Ingest(source, store, letters=log, batch=10)
     ingest.drain()
-    assert len(letters(log)) == 1
-    assert effective(store) == {"i1": [True]}
+    before = [row.model_dump() for row in (*rows(store, Interaction), *rows(store, Feedback))]
+    moved = rewind(store, source, None)
+    assert {part.topic for part in moved} == {INTERACTIONS_TOPIC, FEEDBACK_TOPIC}
+    assert ingest.drain() == 3
+    after = [row.model_dump() for row in (*rows(store, Interaction), *rows(store, Feedback))]
+    assert after == before
 
 
 # Applies the log, but is killed when its third transaction is about to commit, or just after.

@@ -1,0 +1,1 @@
+"""The store's migrations, in order; `feedback.schema` runs them."""

@@ -1,0 +1,1 @@
+"""One module for each revision; each names the one before it."""
