@@ -151,17 +151,26 @@ class SegmentWriter:
 class SegmentReader:
     """A reader of a segment; any number of them, in any process."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        """Take an open connection; `open` makes one."""
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, follows: bool) -> None:
+        """Take an open connection, which `follows` changes of the file or not."""
+        self._path = path
+        self._stamp = None if follows else _stamp(path)
         self._connection = connection
         self._connection.execute("PRAGMA query_only = ON")
 
     @classmethod
     def open(cls, path: Path) -> SegmentReader:
         """Open the file. Raises: sqlite3.Error when it is gone or no segment."""
-        # A sealed segment has no write-ahead log and is never written again: read so, it needs
-        # no files beside it, which a full disk would not let SQLite make
-        return cls(connect(path, mode="rw" if has_log(path) else "ro&immutable=1"))
+        # A sealed segment has no write-ahead log, and only an erasure ever writes it again: read
+        # so, it needs no files beside it, which a full disk would not let SQLite make
+        follows = has_log(path)
+        mode = "rw" if follows else "ro&immutable=1"
+        return cls(path, connect(path, mode=mode), follows=follows)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the file has changed since it was opened, and this reader would not see it."""
+        return self._stamp is not None and self._stamp != _stamp(self._path)
 
     def read(self, topic: str, *, after: int, limit: int) -> list[Row]:
         """Return offset, key and value of at most `limit` records.
@@ -278,6 +287,10 @@ def put(connection: sqlite3.Connection, rows: Iterable[WholeRow]) -> None:
 def last_offset(connection: sqlite3.Connection) -> int:
     """Return the highest offset behind an open connection, or 0. Raises: sqlite3.Error."""
     return connection.execute(_SELECT_LAST).fetchone()[0]
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _damage(what: str) -> sqlite3.DatabaseError:

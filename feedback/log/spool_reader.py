@@ -116,20 +116,32 @@ class SpoolReader:
 
         Raises: sqlite3.Error when the disk has no room for what SQLite keeps beside it.
         """
-        try:
-            if path not in self._open:
-                self._open[path] = SegmentReader.open(path)
-                if path != self._newest():  # which is being written
-                    self._open[path].verify()
-            return question(self._open[path])
-        except sqlite3.Error as error:
-            if reader := self._open.pop(path, None):
-                reader.close()
-            if is_damage(error, path):
-                return self._ask_damaged(path, question, error)
-            if not is_new(path):
-                raise
-            return None
+        for once_more in (True, False):  # an erasure may be just rewriting what looks damaged
+            try:
+                return question(self._reader(path))
+            except sqlite3.Error as error:
+                self._drop(path)
+                if not is_damage(error, path):
+                    if is_new(path):
+                        return None
+                    raise
+                if not once_more:
+                    return self._ask_damaged(path, question, error)
+        return None
+
+    def _reader(self, path: Path) -> SegmentReader:
+        if path in self._open and self._open[path].is_stale:
+            self._drop(path)
+        if path not in self._open:
+            self._open[path] = SegmentReader.open(path)
+            if path != self._newest():  # which is being written
+                self._open[path].verify()
+            self._damaged.discard(path)  # its writer may have mended it
+        return self._open[path]
+
+    def _drop(self, path: Path) -> None:
+        if reader := self._open.pop(path, None):
+            reader.close()
 
     def _ask_damaged(
         self, path: Path, question: Callable[[SegmentReader], T], error: sqlite3.Error
@@ -140,7 +152,7 @@ class SpoolReader:
             _log.error("segment_unreadable", file=str(path), error=str(error))
         if path == self._newest():
             return None
-        self._open[path] = SegmentReader(salvaged(path))
+        self._open[path] = SegmentReader(path, salvaged(path), follows=False)
         return question(self._open[path])
 
     def _newest(self) -> Path | None:

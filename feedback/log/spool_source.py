@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from feedback.log.protocol import Partition, Record
-from feedback.log.salvage import set_aside
+from feedback.log.salvage import is_new, set_aside
 from feedback.log.segment import held_bytes, remove, segment_files
 from feedback.log.slots import spool_folders
 from feedback.log.spool_reader import SpoolReader
@@ -96,7 +96,7 @@ class SpoolSource:
         ends = self._ends.get(path)
         if ends is None or reader.is_damaged(path):  # then less may be left than there seemed
             ends = reader.ends_of(path)
-            if ends is None:  # another consumer let it go
-                return False
+            if ends is None:  # it has no table, and so nothing in it
+                return is_new(path)
             self._ends[path] = ends
         return all(ends.get(topic, 0) <= position for topic, position in positions.items())
