@@ -49,6 +49,10 @@ class Budget(Protocol):
         """Put back what was taken and not used; a negative amount was used beyond it."""
         ...
 
+    def left(self, name: str, quota: Quota) -> float:
+        """Return what could be taken now, as far as this gateway knows; below 0 is debt."""
+        ...
+
     async def close(self) -> None:
         """Return what is held for this gateway alone."""
         ...
@@ -94,6 +98,10 @@ class MemoryBudget:
         bucket = refilled(self._bucket(name, quota), quota, now_s)
         level = min(float(quota.per_minute), bucket.level + amount)
         self._buckets[name] = Bucket(level, now_s), quota
+
+    def left(self, name: str, quota: Quota) -> float:
+        """Return what could be taken now; below 0 when more was used than was asked for."""
+        return refilled(self._bucket(name, quota), quota, self._clock()).level
 
     async def close(self) -> None:
         """Nothing is held for anyone."""

@@ -19,6 +19,11 @@ from serving.requests import InferenceRequest
 CHARS_PER_TOKEN = 4  # of English text. Source: OpenAI's rule of thumb for its tokenizers
 ANSWER_TOKENS = 256  # reserved where the client set no limit; settled after the answer
 ANSWER_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+LIMIT_HEADERS = tuple(  # as OpenAI names them; where a key has such a limit
+    f"x-ratelimit-{kind}-{what}"
+    for what in ("requests", "tokens")
+    for kind in ("limit", "remaining")
+)
 BUSY_RETRY_S = 1.0  # a place is free when an answer ends, which nobody can foresee
 
 
@@ -110,14 +115,17 @@ class Admission:
     async def _take(self, ticket: Ticket, what: str, per_minute: int | None, amount: float) -> None:
         if per_minute is None:
             return
-        wait_s = await self._budget.take(_name(ticket.caller, what), Quota(per_minute), amount)
+        name, quota = _name(ticket.caller, what), Quota(per_minute)
+        wait_s = await self._budget.take(name, quota, amount)
+        left = max(0.0, self._budget.left(name, quota))
         ticket.headers[f"x-ratelimit-limit-{what}"] = str(per_minute)
+        ticket.headers[f"x-ratelimit-remaining-{what}"] = str(math.floor(left))
         if wait_s > 0:
             raise RateLimitError(
                 f"key {ticket.caller.key_id} may use {per_minute:,} {what} a minute, and has: "
                 f"try again in {math.ceil(wait_s)} s",
                 retry_after_s=wait_s,
-                headers=ticket.headers | {f"x-ratelimit-remaining-{what}": "0"},
+                headers=ticket.headers,
             )
 
 

@@ -27,7 +27,7 @@ from feedback.routes import feedback_router
 from feedback.store import Store
 from feedback.subjects import subject_router
 from feedback.widget import widget_routes
-from serving.admission import Admission
+from serving.admission import LIMIT_HEADERS, Admission
 from serving.breaker import Breakers
 from serving.chat_page import chat_routes
 from serving.dispatch import Serving
@@ -194,5 +194,6 @@ def _cors(settings: Settings) -> CORSConfig | None:
             "x-ratchet-adapter",
             "retry-after",
             "x-ratchet-fallback",
+            *LIMIT_HEADERS,
         ],
     )

@@ -16,6 +16,7 @@ import msgspec
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from serving.admission import LIMIT_HEADERS
 from serving.dialects.chat import CHAT, COMPLETIONS
 from serving.dialects.embeddings import EMBEDDINGS
 from serving.dialects.messages import MESSAGES
@@ -114,7 +115,7 @@ def _inference(spoken: _Spoken, request: Json) -> Json:
         "responses": {
             "200": {
                 "description": "The answer; it, or the last event of its stream, has `ratchet`.",
-                "headers": {name: {"schema": {"type": "string"}} for name in _STAMP_HEADERS},
+                "headers": {name: {"schema": {"type": "string"}} for name in _ANSWER_HEADERS},
                 "content": content,
             },
             **errors(INFER_STATUSES, error),
@@ -175,11 +176,12 @@ def _schemas() -> Json:
     }
 
 
-_STAMP_HEADERS = (
+_ANSWER_HEADERS = (
     "x-ratchet-interaction",
     "x-ratchet-receipt",
     "x-ratchet-adapter",
     "x-ratchet-fallback",
+    *LIMIT_HEADERS,
 )
 _ARM: Json = {
     "name": ARM_HEADER,

@@ -9,6 +9,7 @@ fails, each gateway limits by itself until it is back. Knows nothing of HTTP or 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 
 import structlog
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import SettingsError
-from feedback.limits import MemoryBudget, Quota, wait_until
+from feedback.limits import Bucket, MemoryBudget, Quota, refilled, wait_until
 from feedback.store import Store
 
 SHORTEST_WAIT_S = 0.001  # of a refusal: 0 would say that it was taken
@@ -61,6 +62,7 @@ class SharedBudget:
         self._engine = store.engine
         self._held: dict[str, float] = {}  # leased and not used
         self._quotas: dict[str, Quota] = {}
+        self._seen: dict[str, Bucket] = {}  # the row as it was when a lease was last asked for
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._alone = MemoryBudget()
         self._returning: set[asyncio.Task[None]] = set()
@@ -101,6 +103,16 @@ class SharedBudget:
             self._returning.add(returning)  # an answer does not wait for it
             returning.add_done_callback(self._returning.discard)
 
+    def left(self, name: str, quota: Quota) -> float:
+        """Return what is leased and what the row held when it was last asked, refilled since.
+
+        What other gateways took meanwhile shows at this one's next lease: no request waits for it.
+        """
+        now_s = time.monotonic()
+        seen = self._seen.get(name) or Bucket(float(quota.per_minute), now_s)
+        level = self._held.get(name, 0.0) + refilled(seen, quota, now_s).level
+        return min(level, float(quota.per_minute))
+
     async def close(self) -> None:
         """Return what was leased and not used."""
         await asyncio.gather(*self._returning)
@@ -123,9 +135,12 @@ class SharedBudget:
         with self._engine.begin() as connection:
             connection.execute(_ADD, _values(name, quota))
             for amount in dict.fromkeys((lease, missing)):
-                if _take(connection, name, quota, amount):
+                level = _take(connection, name, quota, amount)
+                if level is not None:
+                    self._seen[name] = Bucket(level, time.monotonic())
                     return amount, 0.0
             level = connection.execute(_READ, _values(name, quota)).scalar_one()
+            self._seen[name] = Bucket(level, time.monotonic())
         return 0.0, wait_until(level, quota, missing)
 
     async def _return(self, name: str, quota: Quota, amount: float) -> None:
@@ -143,9 +158,10 @@ def _values(name: str, quota: Quota) -> dict[str, object]:
     return {"name": name, "size": float(quota.per_minute), "speed": quota.per_second}
 
 
-def _take(connection: Connection, name: str, quota: Quota, amount: float) -> bool:
+def _take(connection: Connection, name: str, quota: Quota, amount: float) -> float | None:
+    """Return what is left in the row after taking `amount`, or None if it was not there."""
     values = _values(name, quota) | {"amount": amount}
-    return connection.execute(_TAKE, values).first() is not None
+    return connection.execute(_TAKE, values).scalar_one_or_none()
 
 
 def _give(engine: Engine, name: str, quota: Quota, amount: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,8 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from feedback.api_keys import KeyLimits
+from feedback.key_store import KeyWish, create_key
 from tests.browser.web_world import (
     ANSWER,
     LONG_ANSWER,
@@ -18,7 +21,7 @@ from tests.browser.web_world import (
     violations,
     wait_for,
 )
-from tests.unit.gateway_world import API_KEY, LIVE, World
+from tests.unit.gateway_world import API_KEY, APPLICATION, LIVE, World
 
 HOSTILE = (
     "<img src=x onerror=\"document.title='taken'\"> **bold** <script>1</script> [a](javascript:1)"
@@ -209,6 +212,28 @@ def test_a_limit_is_said_with_the_time_to_wait(chat: Page, world: World) -> None
     )
     ask(chat)
     expect(answers(chat)).to_contain_text("Too many requests for this API key. Try again in 7 s.")
+
+
+def test_the_gateways_own_limit_reaches_the_page(page: Page, world: World) -> None:
+    """A key of one request a minute: the second is refused, and waits in the field."""
+    with world.store.session() as session:
+        wish = KeyWish(APPLICATION, ("infer",), limits=KeyLimits(requests_per_minute=1))
+        _, secret = create_key(session, wish)
+        session.commit()
+    world.engine.wait_until(lambda: _knows(world, secret))
+    page.goto(f"{world.url}/chat")
+    connect(page, secret)
+    ask(page)
+    expect(answers(page)).to_contain_text("Answered by")
+    ask(page, "And now?")
+    told = re.compile(r"Too many requests for this API key\. Try again in (5\d|60) s\.")
+    expect(answers(page).last).to_contain_text(told)
+    expect(question(page)).to_have_value("And now?")
+
+
+def _knows(world: World, api_key: str) -> bool:
+    headers = {"authorization": f"Bearer {api_key}"}
+    return httpx.get(f"{world.url}/v1/models", headers=headers).status_code == 200
 
 
 def test_a_lost_network_is_said_in_words(chat: Page) -> None:

@@ -63,6 +63,18 @@ async def test_what_is_given_back_can_be_taken_again(budget: Budget, name: str) 
     assert await budget.take(name, quota, 500) == 0.0
 
 
+async def test_what_is_left_is_told(budget: Budget, name: str) -> None:
+    """A bucket that nobody used is full; what was taken is gone, what was given back is there."""
+    quota = Quota(600)  # ten a second: a slow machine refills some during the test
+    assert budget.left(name, quota) == 600
+    await budget.take(name, quota, 400)
+    assert 199 <= budget.left(name, quota) <= 250
+    assert await budget.take(name, quota, 500) > 0.0
+    assert 199 <= budget.left(name, quota) <= 300
+    await budget.give_back(name, quota, 10)
+    assert 209 <= budget.left(name, quota) <= 350
+
+
 async def test_what_was_used_beyond_the_estimate_is_paid_for(budget: Budget, name: str) -> None:
     """The next one waits longer."""
     quota = Quota(600)

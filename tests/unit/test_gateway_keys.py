@@ -124,6 +124,38 @@ def test_tokens_are_counted_as_the_engine_counted_them(world: World) -> None:
     assert asked(world, secret, body=wordy).status_code == 429
 
 
+def test_every_answer_says_what_is_left(world: World) -> None:
+    """Whole or streamed, of requests and tokens, as OpenAI names it; no limit, no header."""
+    _, secret = made(
+        world, "infer", limits=KeyLimits(requests_per_minute=100, tokens_per_minute=10_000)
+    )
+    for number, streamed in enumerate((False, True), start=1):
+        told = asked(world, secret, body=BODY | {"stream": streamed}).headers
+        assert told["x-ratelimit-limit-requests"] == "100"
+        assert 100 - number <= int(told["x-ratelimit-remaining-requests"]) <= 101 - number
+        assert told["x-ratelimit-limit-tokens"] == "10000"
+        assert 9_900 < int(told["x-ratelimit-remaining-tokens"]) < 10_000
+    unlimited = asked(world, API_KEY).headers
+    assert not [name for name in unlimited if name.startswith("x-ratelimit")]
+
+
+def test_a_refusal_says_what_is_left_too(world: World) -> None:
+    """Too few tokens for this request may be enough for a shorter one."""
+    _, secret = made(world, "infer", limits=KeyLimits(tokens_per_minute=1000))
+    wordy = BODY | {"messages": [{"role": "user", "content": "word " * 500}]}
+    assert asked(world, secret, body=wordy).status_code == 200
+    refused = asked(world, secret, body=BODY | {"max_tokens": 990})
+    assert refused.status_code == 429
+    assert refused.headers["x-ratelimit-limit-tokens"] == "1000"
+    assert 400 < int(refused.headers["x-ratelimit-remaining-tokens"]) < 990
+
+
+def test_pages_may_read_what_is_left(world: World) -> None:
+    """CORS hides every header that is not named."""
+    exposed = asked(world, API_KEY, origin=ORIGIN).headers["access-control-expose-headers"]
+    assert "x-ratelimit-remaining-tokens" in exposed
+
+
 def test_requests_at_once_are_limited(world: World) -> None:
     """A stream holds its place until it has ended, and then frees it."""
     _, secret = made(world, "infer", limits=KeyLimits(concurrent=1))
