@@ -14,6 +14,7 @@ import structlog
 
 from core.clock import utc_now
 from core.settings import Settings
+from feedback.anomalies import mark_anomalies
 from feedback.log.slots import seal_abandoned
 from feedback.positions import read_positions
 from feedback.retention import cutoffs, expire
@@ -58,6 +59,12 @@ def chores_of(parts: Parts) -> list[Chore]:
     def retain() -> object:
         return expire(parts.store, cutoffs(parts.settings, utc_now()))
 
+    def mark() -> object:
+        with parts.store.session() as session:
+            count = mark_anomalies(session, parts.settings.feedback, utc_now())
+            session.commit()
+        return count
+
     def erase() -> object:
         return carry_out_requests(parts)
 
@@ -69,6 +76,7 @@ def chores_of(parts: Parts) -> list[Chore]:
 
     return [
         Chore("erasures", ERASE_EVERY_S, erase),
+        Chore("anomalies", parts.settings.feedback.mark_every_s, mark),
         Chore("retention", DAY_S, retain),
         *spool_chores(parts.settings, let_go),
     ]
