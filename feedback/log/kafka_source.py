@@ -78,6 +78,14 @@ class KafkaSource:
             ends = self._connected().end_offsets([_tp(part) for part in self.assigned()])
         return {_partition(where): end for where, end in ends.items()}
 
+    def behind(self, positions: Mapping[Partition, int]) -> dict[Partition, int]:
+        """Return how far the end of each partition is from its position, where it is.
+
+        Raises: LogUnavailableError.
+        """
+        ends = self.ends()
+        return {part: ends[part] - at for part, at in positions.items() if ends.get(part, 0) > at}
+
     def positions_at(self, since: datetime | None) -> dict[Partition, int]:
         """Return the position before the first record since then; None: before all.
 
