@@ -15,6 +15,7 @@
     │   └── AdapterRefused       adapter_refused       409
     ├── LogFullError             log_full              503
     ├── LogUnavailableError      log_unavailable       503
+    ├── StoreUnavailableError    store_unavailable     503
     ├── DataError                data_invalid          422
     ├── TrainingError            training_failed       500
     ├── GateError                gate_not_passed       409
@@ -143,6 +144,13 @@ class LogUnavailableError(RatchetError):
     """The cluster that holds the event log does not answer."""
 
     code = "log_unavailable"
+    http_status = 503
+
+
+class StoreUnavailableError(RatchetError):
+    """The database does not answer."""
+
+    code = "store_unavailable"
     http_status = 503
 
 

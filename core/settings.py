@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from core.errors import SettingsError
+from core.patterns import check_patterns
 
 DEFAULT_FILE = Path("ratchet.toml")
 FILE_VARIABLE = "RATCHET_SETTINGS"
@@ -54,6 +55,12 @@ class ApplicationSettings(Section):
     canary: bool = True  # false: keeps it out of rollouts and shadow
     redaction_patterns: dict[str, str] = {}  # name: regular expression; becomes [NAME_1]
     keep_days: float | None = Field(default=None, gt=0.0)  # interactions; none: for ever
+
+    @field_validator("redaction_patterns")
+    @classmethod
+    def _usable(cls, patterns: dict[str, str]) -> dict[str, str]:
+        check_patterns(patterns)
+        return patterns
 
 
 class EngineSettings(Section):

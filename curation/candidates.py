@@ -7,7 +7,7 @@ with their reasons go out. Knows nothing of other candidates, of datasets or of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -20,7 +20,8 @@ from sqlmodel import Session, col, select
 from core.clock import as_utc
 from curation.similarity import normalised, prompt_key, rendered
 from feedback.events import Message
-from feedback.redaction import redact
+from feedback.redaction.placeholders import aligned
+from feedback.redaction.redactor import Redactor
 from feedback.tables import Feedback, Interaction
 
 Source = Literal["thumbs_up", "correction", "thumbs_down"]  # the last is never in a dataset
@@ -50,6 +51,7 @@ class Candidate:
     source: Source
     messages: tuple[Message, ...]
     started_at: datetime
+    placeholders: frozenset[str] = frozenset()  # of the interaction as it was logged
 
     @property
     def person(self) -> str:
@@ -143,12 +145,12 @@ def blamed_answer(interaction: Interaction, feedback: Sequence[Feedback]) -> Can
     return outcome if isinstance(outcome, Candidate) else None
 
 
-def redact_again(candidates: Sequence[Candidate]) -> Sieved:
+def redact_again(candidates: Sequence[Candidate], redactor: Redactor) -> Sieved:
     """Return the candidates with personal data replaced: a second fence behind the gateway's.
 
     Rules get better, and what was logged under older ones must not be learnt.
     """
-    redacted = [_redacted(candidate) for candidate in candidates]
+    redacted = [_redacted(candidate, redactor) for candidate in candidates]
     changed = sum(new != old for new, old in zip(redacted, candidates, strict=True))
     return Sieved(redacted, [], changed)
 
@@ -215,17 +217,34 @@ def _candidate(
         source=source,
         messages=(*prompt, Message("assistant", answer)),
         started_at=as_utc(interaction.started_at),
+        placeholders=frozenset(interaction.redactions),
     )
 
 
 def _last_correction(interaction: Interaction, feedback: Sequence[Feedback]) -> str | None:
-    """Return the newest correction, "" where its text was not kept, None if nothing was changed."""
-    texts = [f.text or "" for f in feedback if f.kind == "correction"]
-    if not texts or (texts[-1].strip() and texts[-1].strip() == interaction.answer.strip()):
+    """Return the newest correction, "" where its text was not kept, None if nothing was changed.
+
+    Numbered like its interaction: the same value has the same placeholder in both.
+    """
+    corrections = [f for f in feedback if f.kind == "correction"]
+    if not corrections:
         return None
-    return texts[-1]
+    last = corrections[-1]
+    text = aligned(last.text or "", last.redactions, interaction.redactions)
+    return None if text.strip() and text.strip() == interaction.answer.strip() else text
 
 
-def _redacted(candidate: Candidate) -> Candidate:
-    messages = tuple(Message(m.role, redact(m.content)) for m in candidate.messages)
+def redacted_messages(
+    messages: Sequence[Message], placeholders: Iterable[str], redactor: Redactor
+) -> tuple[Message, ...]:
+    """Return the messages with personal data replaced, in one conversation.
+
+    What is found only now gets none of the interaction's `placeholders`: they hide other values.
+    """
+    conversation = redactor.conversation(reserved=placeholders)
+    return tuple(Message(m.role, conversation.redact(m.content)) for m in messages)
+
+
+def _redacted(candidate: Candidate, redactor: Redactor) -> Candidate:
+    messages = redacted_messages(candidate.messages, candidate.placeholders, redactor)
     return candidate if messages == candidate.messages else replace(candidate, messages=messages)

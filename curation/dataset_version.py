@@ -106,10 +106,10 @@ def write_dataset(store: Store, folder: Path, draft: Draft) -> DatasetVersion:
 
     Raises: ConflictError when another build has taken the same version.
     """
-    with _scratch(folder, draft.id) as scratch:
+    with scratch_folder(folder, draft.id) as scratch:
         content_hash = _write_files(scratch, draft)
         manifest = _manifest(draft, content_hash)
-        _seal(scratch, manifest)
+        seal(scratch, manifest)
         path = folder / draft.id
         row = DatasetVersion(
             id=draft.id,
@@ -164,7 +164,8 @@ def verify_dataset(version: DatasetVersion) -> None:
 
 
 @contextmanager
-def _scratch(folder: Path, name: str) -> Generator[Path]:
+def scratch_folder(folder: Path, name: str) -> Generator[Path]:
+    """Give a folder beside a version's place, to be renamed there or to vanish."""
     scratch = folder / f".{name}.{uuid4().hex}.partial"
     scratch.mkdir()
     try:
@@ -207,16 +208,17 @@ def _manifest(draft: Draft, content_hash: str) -> dict[str, Any]:
     }
 
 
-def _seal(scratch: Path, manifest: Mapping[str, Any]) -> None:
+def seal(scratch: Path, manifest: Mapping[str, Any]) -> None:
+    """Write manifest and card, and make the files read-only and durable."""
     pretty = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     write_atomic(scratch / MANIFEST_FILE, pretty + b"\n")
     write_atomic(scratch / CARD_FILE, dataset_card(manifest))
     for path in scratch.iterdir():
         path.chmod(READ_ONLY)
-    _sync(scratch)
+    sync_folder(scratch)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Put the names in `folder` on the disk: no row may outlive the files that it names."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -240,7 +242,7 @@ def _publish(store: Store, row: DatasetVersion, draft: Draft, scratch: Path) -> 
         if place.exists():  # a crash before the commit left it: no row names it
             shutil.rmtree(place)
         scratch.rename(place)
-        _sync(place.parent)
+        sync_folder(place.parent)
         session.commit()  # if it fails the folder stays: nobody can tell whether the rows do
 
 

@@ -14,10 +14,10 @@ from typing import Literal, cast
 import msgspec
 from sqlmodel import Session, col, select
 
-from curation.candidates import BATCH_ROWS, Candidate
+from curation.candidates import BATCH_ROWS, Candidate, redacted_messages
 from curation.similarity import prompt_key, rendered
 from feedback.events import Message
-from feedback.redaction import redact
+from feedback.redaction.redactor import Redactor
 from feedback.tables import DatasetMember, DatasetVersion, Interaction
 
 Split = Literal["train", "validation", "test"]
@@ -47,7 +47,7 @@ class History:
         return 1 if of_subject is None or of_prompt in (None, of_subject) else 2
 
 
-def read_history(session: Session, application: str) -> History:
+def read_history(session: Session, application: str, redactor: Redactor) -> History:
     """Return what the versions of `application` hold, from the oldest to the newest."""
     versions = session.exec(
         select(DatasetVersion).where(DatasetVersion.application == application)
@@ -62,7 +62,7 @@ def read_history(session: Session, application: str) -> History:
             interactions[member.interaction_id] = split
             if member.subject is not None:
                 subjects[member.subject] = split
-    prompts = _prompts(session, interactions)
+    prompts = _prompts(session, interactions, redactor)
     return History(
         parent=ordered[-1] if ordered else None,
         interactions=interactions,
@@ -77,7 +77,9 @@ def version_number(version: DatasetVersion) -> int:
     return int(version.id.rpartition("--d")[2])
 
 
-def _prompts(session: Session, interactions: Mapping[str, Split]) -> dict[str, tuple[Message, ...]]:
+def _prompts(
+    session: Session, interactions: Mapping[str, Split], redactor: Redactor
+) -> dict[str, tuple[Message, ...]]:
     """Return the prompt of each interaction that the store still holds, by interaction id.
 
     Redacted by today's rules, as the candidates are: else one prompt would have two keys.
@@ -86,8 +88,9 @@ def _prompts(session: Session, interactions: Mapping[str, Split]) -> dict[str, t
     ids = list(interactions)
     for start in range(0, len(ids), BATCH_ROWS):
         batch = ids[start : start + BATCH_ROWS]
-        query = select(Interaction.id, Interaction.messages).where(col(Interaction.id).in_(batch))
-        for id_, messages in session.exec(query):
+        columns = select(Interaction.id, Interaction.messages, Interaction.redactions)
+        query = columns.where(col(Interaction.id).in_(batch))
+        for id_, messages, redactions in session.exec(query):
             prompt = msgspec.convert(messages, tuple[Message, ...])
-            prompts[id_] = tuple(Message(m.role, redact(m.content)) for m in prompt)
+            prompts[id_] = redacted_messages(prompt, redactions, redactor)
     return prompts

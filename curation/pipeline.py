@@ -42,6 +42,7 @@ from curation.ledger import Ledger, Progress
 from curation.similarity import Near, find_near
 from curation.split import Assigned, Shares, assign_splits, check_no_leak
 from curation.validation import TOKENIZER_FILE, fault, load_tokenizer, validate
+from feedback.redaction.redactor import Redactor
 from feedback.store import Store
 from feedback.tables import DatasetVersion
 
@@ -78,12 +79,13 @@ def build_dataset(
     _check_name(application)
     selection = source or Selection()
     tokenizer = load_tokenizer(settings.engine.model)
+    redactor = _redactor(settings, application)
     ledger = Ledger(application, STAGES, settings.curation.min_examples, progress)
     with store.session() as session:
-        history = read_history(session, application)
+        history = read_history(session, application, redactor)
         rated = ledger.run("select", select_candidates, session, application, selection)
     held = set[Identity]() if history.parent is None else read_identities(history.parent)
-    assigned = curate(rated, history, tokenizer, settings.curation, ledger)
+    assigned = curate(rated, history, tokenizer, settings.curation, ledger, redactor)
     ledger.begin("write")
     examples = _examples(assigned, held)
     if history.parent is not None and {example.identity for example in examples} == held:
@@ -109,14 +111,15 @@ def curate(
     tokenizer: Tokenizer,
     rules: CurationSettings,
     ledger: Ledger,
+    redactor: Redactor,
 ) -> Assigned:
     """Return what passes every stage after the selection, each in its split. Reads no store.
 
     Raises: DataError as `build_dataset`.
     """
     run, threshold, held = ledger.run, rules.near_duplicate_similarity, history.preference
-    blamed = [c for c in redact_again(rated.blamed).kept if fault(c) is None]
-    kept = run("redact", redact_again, rated.kept).kept
+    blamed = [c for c in redact_again(rated.blamed, redactor).kept if fault(c) is None]
+    kept = run("redact", redact_again, rated.kept, redactor).kept
     kept = run("validate", validate, kept, tokenizer, rules.max_tokens).kept
     kept = run("conflicts", settle_conflicts, kept, blamed).kept
     kept = run("duplicates", drop_exact_duplicates, kept, held).kept
@@ -134,6 +137,12 @@ def _check_name(application: str) -> None:
         raise DataError(
             f"application {application!r} cannot name a folder: use letters, digits, - and _"
         )
+
+
+def _redactor(settings: Settings, application: str) -> Redactor:
+    """Return the rules of the application; ours alone for one that the settings do not know."""
+    known = settings.applications.get(application)
+    return Redactor(known.redaction_patterns if known else None)
 
 
 def _near_prompts(kept: Sequence[Candidate], history: History, threshold: float) -> Near:

@@ -21,6 +21,7 @@ from feedback.log.protocol import EventLog, EventSource, Partition, Record
 from feedback.positions import advance, begin, read_positions
 from feedback.rows import write_rows
 from feedback.store import Store
+from feedback.suppression import forget_erased
 
 # What the database says of a value that it cannot hold; a locked or lost database says others.
 REFUSED = (DataError, IntegrityError, OverflowError)
@@ -132,5 +133,6 @@ class Ingest:
 
 
 def _write(session: Session, contents: Sequence[Content]) -> None:
-    write_rows(session, [content for content in contents if isinstance(content, Received)])
+    events = [content for content in contents if isinstance(content, Received)]
+    write_rows(session, forget_erased(session, events))
     write_letters(session, [content for content in contents if isinstance(content, DeadLetter)])

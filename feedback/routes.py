@@ -26,7 +26,7 @@ from feedback.log.group_commit import GroupCommit
 from feedback.log.protocol import NewRecord
 from feedback.origins import require_origin
 from feedback.receipts import verify
-from feedback.redaction import redact_mode
+from feedback.redaction.writing import Redactors
 from feedback.submission import Submission, parse_submission
 
 
@@ -62,13 +62,15 @@ def feedback_router(
     each feedback that is in the log.
     """
 
+    redactors = Redactors(settings.applications, keys.subject)
+
     @post("/feedback", request_max_body_size=settings.gateway.max_body_bytes)
     async def give_feedback(request: Request[Any, Any, Any]) -> Response[Accepted]:
         submission = parse_submission(await request.body())
         rater = _rater(submission, request.headers, callers, keys)
         _require_known(rater, settings)
         require_origin(request.headers, rater.application, settings)
-        event = _event(submission, rater, settings)
+        event = _event(submission, rater, redactors)
         await _log_event(event, settings, commits)
         if notice is not None:
             notice(event)
@@ -106,9 +108,10 @@ def _require_known(rater: _Rater, settings: Settings) -> None:
         )
 
 
-def _event(submission: Submission, rater: _Rater, settings: Settings) -> FeedbackGiven:
+def _event(submission: Submission, rater: _Rater, redactors: Redactors) -> FeedbackGiven:
     value = submission.value
-    mode = settings.applications[rater.application].redaction
+    writing = redactors.writing(rater.application, rater.interaction_id)
+    text = writing.text(value) if isinstance(value, str) else None
     return FeedbackGiven(
         event_id=new_id(),
         client_id=submission.client_id,
@@ -118,7 +121,8 @@ def _event(submission: Submission, rater: _Rater, settings: Settings) -> Feedbac
         kind=submission.kind,
         thumbs=value if isinstance(value, bool) else None,
         rating=value if type(value) is int else None,
-        text=redact_mode(value, mode) if isinstance(value, str) else None,
+        text=text,
+        redactions=writing.redactions(),
         given_at=utc_now(),
     )
 

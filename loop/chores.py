@@ -14,9 +14,11 @@ import structlog
 
 from core.clock import utc_now
 from feedback.retention import cutoffs, expire
+from loop.erasing import carry_out_requests
 from loop.wiring import Parts
 
 DAY_S = 86_400.0
+ERASE_EVERY_S = 5.0  # who asks for it looks at its state soon
 
 _log = structlog.get_logger(__name__)
 
@@ -52,7 +54,10 @@ def chores_of(parts: Parts) -> list[Chore]:
     def retain() -> object:
         return expire(parts.store, cutoffs(parts.settings, utc_now()))
 
-    return [Chore("retention", DAY_S, retain)]
+    def erase() -> object:
+        return carry_out_requests(parts)
+
+    return [Chore("erasures", ERASE_EVERY_S, erase), Chore("retention", DAY_S, retain)]
 
 
 def _run(chore: Chore) -> None:

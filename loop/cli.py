@@ -21,6 +21,7 @@ from loop.db_cli import db_app
 from loop.dead_letter_cli import dead_letter_app
 from loop.keys_cli import key_app
 from loop.spool_cli import spool_app
+from loop.subject_cli import subject_app
 from loop.terminal import (
     Application,
     AsJson,
@@ -193,6 +194,7 @@ app.add_typer(key_app, name="key")
 app.add_typer(spool_app, name="spool")
 app.add_typer(db_app, name="db")
 app.add_typer(dead_letter_app, name="dead-letter")
+app.add_typer(subject_app, name="subject")
 
 
 @app.command()

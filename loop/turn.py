@@ -19,6 +19,7 @@ from loop.narration import Narrator
 from loop.stages import ACTIVE_STATES
 from loop.wiring import Parts
 from retrain.policy import Plan, decide
+from retrain.requests import open_requests, take_up
 from retrain.runner import TrainRequest, train_adapter
 from retrain.state import Signals, read_state
 
@@ -86,9 +87,14 @@ def curate(
 def plan_training(
     parts: Parts, application: str, dataset: DatasetVersion, *, requested_by: str | None = None
 ) -> Plan:
-    """Ask the retraining policy whether, how and why to train on `dataset`."""
+    """Ask the retraining policy whether, how and why to train on `dataset`.
+
+    A training that was asked for and not taken up yet counts as a person's wish.
+    """
     with parts.store.session() as session:
-        signals = Signals(requested_by=requested_by)
+        wishes = open_requests(session, application)
+        wish = f"{wishes[0].requested_by}: {wishes[0].reason}" if wishes else None
+        signals = Signals(requested_by=requested_by or wish)
         state = read_state(session, parts.settings, application, dataset.id, signals)
     return decide(state, parts.settings.retrain, utc_now())
 
@@ -109,7 +115,11 @@ def retrain(
         created_by="ratchet",
     )
     with narrator.training() as progress:
-        return train_adapter(parts.store, parts.settings, request, progress=progress)
+        adapter = train_adapter(parts.store, parts.settings, request, progress=progress)
+    with parts.store.session() as session:
+        take_up(session, open_requests(session, application), adapter.run_id)
+        session.commit()
+    return adapter
 
 
 def tell_gate(adapter: Adapter, narrator: Narrator) -> None:

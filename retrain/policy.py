@@ -44,6 +44,7 @@ class State:
     domain_shift: bool = False
     scheduled: bool = False  # the scheduler says that a regular training is due
     requested_by: str | None = None
+    tainted: bool = False  # the live adapter was trained on somebody who was erased
     already_trained: bool = False  # a run on exactly this dataset has finished
     last_started: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
 
@@ -118,6 +119,8 @@ def _mode(state: State, rules: RetrainSettings) -> tuple[Mode, str]:
     """Return how to train and why. Source: guide, "Retraining Strategies"."""
     if state.live_adapter is None:
         return "full", "there is no live adapter to continue"
+    if state.tainted:
+        return "full", "the live adapter was trained on a person who was erased"
     if _base_model_changed(state):
         return "full", "an adapter cannot move to another base model"
     if state.domain_shift:

@@ -53,6 +53,7 @@ def read_state(
         domain_shift=signals.domain_shift,
         scheduled=signals.scheduled,
         requested_by=signals.requested_by,
+        tainted=live is not None and live.tainted_at is not None,
         already_trained=any(
             run.dataset_id == dataset_id and run.status == "finished" for run in runs
         ),

@@ -23,6 +23,7 @@ from feedback.log.group_commit import GroupCommit
 from feedback.origins import all_origins, require_origin
 from feedback.routes import feedback_router
 from feedback.store import Store
+from feedback.subjects import subject_router
 from feedback.widget import widget_routes
 from serving.admission import Admission
 from serving.breaker import Breakers
@@ -81,6 +82,7 @@ def create_gateway(
                 callers=serving.callers,
                 notice=metrics and metrics.count_feedback,
             ),
+            subject_router(store=store, commits=commits, keys=keys, callers=serving.callers),
             *widget_routes(),
             *chat_routes(settings),
             _models_route(serving),

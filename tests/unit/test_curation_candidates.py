@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sqlmodel import col, select, update
 from core.ids import new_id
 from curation.candidates import Selected, Selection, redact_again, select_candidates
 from feedback.events import FeedbackGiven, InteractionFinished, Message, Received
+from feedback.redaction.redactor import Redactor
 from feedback.rows import write_rows
 from feedback.tables import Feedback, Interaction
 from tests.unit.curation_world import START, World, candidate, open_world
@@ -225,9 +227,54 @@ def test_redaction_is_repeated(world: World) -> None:
     """What an older gateway let through is replaced in prompt and answer, and counted."""
     mail = candidate("I am ann@example.org", "Hello ann@example.org")
     plain = candidate("Who are you?")
-    redacted = redact_again([mail, plain])
-    assert [m.content for m in redacted.kept[0].messages] == ["I am [EMAIL]", "Hello [EMAIL]"]
+    redacted = redact_again([mail, plain], Redactor())
+    assert [m.content for m in redacted.kept[0].messages] == ["I am [EMAIL_1]", "Hello [EMAIL_1]"]
     assert (redacted.kept[1], redacted.changed, redacted.dropped) == (plain, 1, [])
+
+
+def test_a_correction_is_numbered_like_its_interaction(world: World) -> None:
+    """The same value has the same placeholder in prompt and correction; a new one the next."""
+    world.say(
+        "I am [EMAIL_1], not [EMAIL_2].",
+        "Which?",
+        subject="ann",
+        redactions={"[EMAIL_1]": "f1", "[EMAIL_2]": "f2"},
+    )
+    with world.store.session() as session:
+        interaction = session.exec(select(Interaction)).one()
+        text = "You are [EMAIL_2], not [EMAIL_1]; ask [EMAIL_3]."
+        own = {"[EMAIL_1]": "f2", "[EMAIL_2]": "f1", "[EMAIL_3]": "f3"}
+        session.add(world.feedback(interaction, "correction", text=text, redactions=own))
+        session.commit()
+    (kept,) = selected(world).kept
+    assert kept.messages[-1].content == "You are [EMAIL_1], not [EMAIL_2]; ask [EMAIL_3]."
+
+
+def test_a_correction_that_only_numbers_otherwise_changes_nothing(world: World) -> None:
+    """What reads alike once aligned is no correction."""
+    world.say("[EMAIL_1] or [EMAIL_2]?", "[EMAIL_2].", thumbs=True,
+              redactions={"[EMAIL_1]": "f1", "[EMAIL_2]": "f2"})  # fmt: skip
+    with world.store.session() as session:
+        interaction = session.exec(select(Interaction)).one()
+        own = {"[EMAIL_1]": "f2"}
+        session.add(world.feedback(interaction, "correction", text="[EMAIL_1].", redactions=own))
+        session.commit()
+    assert [c.source for c in selected(world).kept] == ["thumbs_up"]
+
+
+def test_what_is_found_only_now_shares_no_placeholder(world: World) -> None:
+    """A number that the gateway gave stays with its value."""
+    mail = candidate("I am ann@example.org", "Hello [EMAIL_1]")
+    held = replace(mail, placeholders=frozenset({"[EMAIL_1]"}))
+    (kept,) = redact_again([held], Redactor()).kept
+    assert [m.content for m in kept.messages] == ["I am [EMAIL_2]", "Hello [EMAIL_1]"]
+
+
+def test_an_applications_own_patterns_are_redacted_again(world: World) -> None:
+    """Patterns that were added since the gateway logged the text count too."""
+    redactor = Redactor({"customer_number": r"KD-\d{6}"})
+    (kept,) = redact_again([candidate("I am KD-123456")], redactor).kept
+    assert kept.messages[0].content == "I am [CUSTOMER_NUMBER_1]"
 
 
 def test_times_come_back_in_utc(world: World) -> None:

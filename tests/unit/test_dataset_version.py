@@ -25,6 +25,7 @@ from curation.dataset_version import (
     write_dataset,
 )
 from curation.history import SPLITS, read_history
+from feedback.redaction.redactor import Redactor
 from feedback.store import Store
 from feedback.tables import DatasetMember, DatasetVersion
 from retrain.examples import load_split
@@ -259,7 +260,7 @@ def test_crash_before_the_commit_leaves_no_version(store: Store, folder: Path) -
         event.remove(Session, "before_commit", fail)
     assert rows(store, DatasetVersion) == rows(store, DatasetMember) == []
     with store.session() as session:
-        assert read_history(session, "desk").parent is None
+        assert read_history(session, "desk", Redactor()).parent is None
     version = write_dataset(store, folder, draft())
     verify_dataset(version)
     assert load_split(Path(version.path), "test")[0].answer == "Here."
@@ -286,8 +287,8 @@ def test_history_puts_the_newest_version_last(store: Store, folder: Path) -> Non
     for id_ in ("desk--d9", "desk--d10", "desk--d2"):
         write_dataset(store, folder, draft(id_))
     with store.session() as session:
-        history = read_history(session, "desk")
-        assert read_history(session, "shop").parent is None
+        history = read_history(session, "desk", Redactor())
+        assert read_history(session, "shop", Redactor()).parent is None
     assert history.parent is not None
     assert history.parent.id == "desk--d10"
     assert (history.interactions["i5"], history.subjects["subject 4"]) == ("test", "validation")

@@ -251,7 +251,7 @@ async def test_a_browser_may_send_it_as_a_beacon(service: Service, content_type:
 
 @pytest.mark.parametrize(
     ("application", "text"),
-    [("desk", "write to [EMAIL]"), ("open", "write to bob@example.com"), ("bank", "")],
+    [("desk", "write to [EMAIL_1]"), ("open", "write to bob@example.com"), ("bank", "")],
 )
 @pytest.mark.parametrize("kind", ["comment", "correction"])
 async def test_text_is_redacted_before_it_is_logged(
