@@ -23,7 +23,6 @@ TOPICS = tuple(dict.fromkeys((*SOURCES, DEAD_LETTER_TOPIC)))
 COMPACTED = frozenset({INTERACTIONS_TOPIC, FEEDBACK_TOPIC})
 DAY_MS = 86_400_000
 CONNECT_MS = 5_000  # to the first broker that answers; commands must not hang longer
-METADATA_AGE_MS = 2_000
 MAX_RECORD_BYTES = 16 << 20  # a body of gateway.max_body_bytes, twice, and room
 
 _log = structlog.get_logger(__name__)
@@ -76,8 +75,6 @@ def make_consumer(kafka: KafkaSettings, **own: Any) -> KafkaConsumer:
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
         "allow_auto_create_topics": False,
-        # Topics that the relay makes after ingest has come must not wait the usual five minutes
-        "metadata_max_age_ms": METADATA_AGE_MS,
         "max_partition_fetch_bytes": MAX_RECORD_BYTES,
     }
     with faults(kafka):
