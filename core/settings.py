@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -224,12 +225,22 @@ class FeedbackSettings(Section):
     per_address_per_minute: Positive | None = 600  # an office behind one address
     trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
     max_batch: Positive = 100  # facts in one call
-    remembered: Positive = 100_000  # client ids that a gateway knows: same id, other body: 409
+    remembered: Positive = 50_000  # client ids that a gateway knows, in some 15 MB
     window_s: float = Field(default=3_600.0, gt=0.0)  # within which marks look at votes
     burst_votes: Positive = 20  # of one subject within `burst_s`: faster than reading. Our choice
     burst_s: float = Field(default=60.0, gt=0.0)
     everything_votes: Positive = 30  # votes of one subject in the window, all of one value
     mark_every_s: float = Field(default=60.0, gt=0.0)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for text in proxies:
+            try:
+                ip_network(text)
+            except ValueError as error:
+                raise ValueError(f"{text} is no network, such as 10.0.0.0/8: {error}") from error
+        return proxies
 
 
 class ErasureSettings(Section):

@@ -43,6 +43,11 @@ def error_response(error: RatchetError) -> ErrorResponse:
     )
 
 
+def error_body(error: RatchetError) -> dict[str, Any]:
+    """Return what stands under `error` in the response for `error`."""
+    return _body(error.http_status, error.code, error.message, error.field)
+
+
 def _response(
     status: int,
     code: str,
@@ -51,16 +56,21 @@ def _response(
     param: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> ErrorResponse:
+    return Response(
+        {"error": _body(status, code, message, param)},
+        status_code=status,
+        headers={**_headers(status), **(headers or {})},
+    )
+
+
+def _body(status: int, code: str, message: str, param: str | None) -> dict[str, Any]:
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    body = {
+    return {
         "message": message,
         "type": _TYPE_OF_STATUS.get(status, kind),
         "param": param,
         "code": code,
     }
-    return Response(
-        {"error": body}, status_code=status, headers={**_headers(status), **(headers or {})}
-    )
 
 
 def _headers(status: int) -> dict[str, str]:

@@ -79,6 +79,11 @@ def verify(token: str, keys: tuple[bytes, ...], now: datetime) -> Receipt:
     return receipt
 
 
+def looks_like_receipt(text: str) -> bool:
+    """Return whether `text` is meant as a receipt, not as an interaction's id."""
+    return "." in text
+
+
 def _is_signed(payload: str, signature: str, keys: tuple[bytes, ...]) -> bool:
     """Compare with every key and in constant time, so that timing tells a forger nothing."""
     matches = [hmac.compare_digest(_signature(payload, key), signature) for key in keys]

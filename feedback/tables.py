@@ -117,6 +117,7 @@ class Feedback(SQLModel, table=True):
         UniqueConstraint("interaction_id", "client_id"),
         Index("ix_feedback_interaction", "interaction_id", "kind", "effective"),
         Index("ix_feedback_subject", "application", "subject"),
+        Index("ix_feedback_time", "given_at"),  # anomalies look at the newest
     )
 
     event_id: str = Field(primary_key=True)

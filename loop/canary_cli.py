@@ -94,7 +94,7 @@ def canary_run(context: typer.Context) -> None:
     from loop.wiring import open_parts
 
     with (
-        open_parts(settings_of(context)) as parts,
+        open_parts(settings_of(context), "conductor") as parts,
         stopped_by_signals(threading.Event()) as stop,
     ):
         _conductor(parts).run(stop)

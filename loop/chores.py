@@ -13,11 +13,16 @@ from dataclasses import dataclass
 import structlog
 
 from core.clock import utc_now
+from core.settings import Settings
+from feedback.anomalies import mark_anomalies
+from feedback.log.slots import seal_abandoned
+from feedback.positions import read_positions
 from feedback.retention import cutoffs, expire
 from loop.erasing import carry_out_requests
-from loop.wiring import Parts
+from loop.wiring import Parts, spool_limits
 
 DAY_S = 86_400.0
+SPOOLS_EVERY_S = 60.0  # our choice: a segment may be an hour old before it is sealed at all
 ERASE_EVERY_S = 5.0  # who asks for it looks at its state soon
 
 _log = structlog.get_logger(__name__)
@@ -54,10 +59,43 @@ def chores_of(parts: Parts) -> list[Chore]:
     def retain() -> object:
         return expire(parts.store, cutoffs(parts.settings, utc_now()))
 
+    def mark() -> object:
+        with parts.store.session() as session:
+            count = mark_anomalies(session, parts.settings.feedback, utc_now())
+            session.commit()
+        return count
+
     def erase() -> object:
         return carry_out_requests(parts)
 
-    return [Chore("erasures", ERASE_EVERY_S, erase), Chore("retention", DAY_S, retain)]
+    def let_go() -> object:
+        with parts.store.session() as session:
+            known = read_positions(session)
+        mine = {part: known[part] for part in parts.source.assigned() if part in known}
+        return parts.source.applied(mine)
+
+    return [
+        Chore("erasures", ERASE_EVERY_S, erase),
+        Chore("anomalies", parts.settings.feedback.mark_every_s, mark),
+        Chore("retention", DAY_S, retain),
+        *spool_chores(parts.settings, let_go),
+    ]
+
+
+def spool_chores(settings: Settings, let_go: Callable[[], object]) -> list[Chore]:
+    """Return what keeps spools small while nothing comes in, for whoever consumes them.
+
+    Their applied records are let go when their time is over, though no new ones come to make
+    anybody look; what dead processes left is mended, sealed, and so can go as well.
+    """
+
+    def seal() -> object:
+        return seal_abandoned(settings.spool_dir, spool_limits(settings))
+
+    return [
+        Chore("abandoned spools", SPOOLS_EVERY_S, seal),
+        Chore("spools", SPOOLS_EVERY_S, let_go),
+    ]
 
 
 def _run(chore: Chore) -> None:

@@ -37,6 +37,7 @@ from serving.hardware import Hardware, detect
 DISTRIBUTION = "ratchet-llm"
 # Built for another torch than vLLM's CPU build: when present, importing transformers fails.
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")
+FULL_MEND = "let ingest catch up, or raise log.max_bytes: at the limit log.full_policy holds"
 MODEL_FILES = ("config.json", "tokenizer.json")
 GB = 1 << 30
 # Measured with SmolLM2-135M on CPU: the engine takes 3.6 GB, training beside it about as much.
@@ -260,19 +261,19 @@ def store_check(url: str) -> Check:
 
 
 def log_check(settings: Settings) -> Check:
-    """Return how full the fullest spool of the event log is, and whether any was damaged."""
+    """Return what the event log's spools hold, how full the fullest is, and if any was damaged."""
     spools = spool_statuses(settings.spool_dir, SOURCES, {}, settings.log.max_bytes)
     if not spools:
         return Check("event log", None, f"{settings.spool_dir} is made at the first start")
-    damaged = [spool.name for spool in spools if spool.damaged]
-    if damaged:
-        told = f"damaged segments were set aside in {', '.join(damaged)}"
+    fullest = max(spools, key=lambda spool: spool.share)
+    records = sum(spool.records for spool in spools)
+    told = f"{records:,} records in {len(spools)} spools, the fullest {fullest.share:.0%}"
+    if damaged := [spool.name for spool in spools if spool.damaged]:
+        told = f"{told}; damaged segments were set aside in {', '.join(damaged)}"
         mend = f"look at the disk and the *.damaged files in {settings.spool_dir}; move them away"
         return Check("event log", False, told, mend)
-    fullest = max(spool.share for spool in spools)
-    told = f"{len(spools)} spools, the fullest {fullest:.0%}"
-    mend = "raise log.max_bytes; at the limit the gateway follows log.full_policy"
-    return Check("event log", True if fullest < CROWDED else None, told, mend)
+    mend = f"{FULL_MEND} ({fullest.name})"
+    return Check("event log", True if fullest.share < CROWDED else None, told, mend)
 
 
 def _existing(path: Path) -> Path:

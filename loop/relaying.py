@@ -17,6 +17,7 @@ from core.settings import Settings
 from feedback.log.kafka_client import TOPICS
 from feedback.log.relay import Relay
 from feedback.log.spool_source import Keeping, SpoolSource
+from loop.chores import Chores, spool_chores
 from loop.log_metrics import serve_relay_metrics
 
 LOCK_FILE = "relay.lock"
@@ -54,6 +55,7 @@ def run_relay(settings: Settings, stop: threading.Event) -> None:
     outage = Outage("kafka")
     with opened_relay(settings) as relay:
         serve_relay_metrics(settings, relay)
+        chores = Chores(spool_chores(settings, relay.let_go))
         while not stop.is_set():
             try:
                 moved = relay.run_once()
@@ -61,5 +63,6 @@ def run_relay(settings: Settings, stop: threading.Event) -> None:
                 stop.wait(outage.begin(error))
                 continue
             outage.end()
+            chores.run_due()
             if moved == 0:
                 stop.wait(settings.log.kafka.relay_every_s)

@@ -68,10 +68,15 @@ def open_parts(settings: Settings, process: str = "cli") -> Generator[Parts]:
         yield parts
 
 
-def _process_log(settings: Settings, process: str) -> ProcessLog:
+def spool_limits(settings: Settings) -> SpoolLimits:
+    """Return the limits of each process's spool."""
     log = settings.log
-    limits = SpoolLimits(log.max_bytes, log.segment_bytes, log.segment_s)
-    return ProcessLog(settings.spool_dir, process, limits, durable=log.mode == "durable")
+    return SpoolLimits(log.max_bytes, log.segment_bytes, log.segment_s)
+
+
+def _process_log(settings: Settings, process: str) -> ProcessLog:
+    durable = settings.log.mode == "durable"
+    return ProcessLog(settings.spool_dir, process, spool_limits(settings), durable=durable)
 
 
 def _source(settings: Settings, process: str) -> EventSource:

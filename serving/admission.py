@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from core.errors import RateLimitError
 from feedback.api_keys import Caller
-from serving.limits import Budget, Quota
+from feedback.limits import Budget, Quota
 from serving.requests import InferenceRequest
 
 CHARS_PER_TOKEN = 4  # of English text. Source: OpenAI's rule of thumb for its tokenizers

@@ -18,7 +18,9 @@ from litestar.handlers import HTTPRouteHandler
 
 from core.keys import Keys
 from core.settings import Settings
+from feedback.desk import Desk
 from feedback.key_ring import KeyRing
+from feedback.limits import Budget, MemoryBudget
 from feedback.log.group_commit import GroupCommit
 from feedback.origins import all_origins, require_origin
 from feedback.routes import feedback_router
@@ -36,7 +38,6 @@ from serving.exchange import Ledger
 from serving.hardware import BASE_MODEL_NAME
 from serving.health import Readiness, gateway_state, health_routes, metrics_route
 from serving.inference import inference_router
-from serving.limits import Budget, MemoryBudget
 from serving.metrics import Metrics
 from serving.openapi import openapi_route
 from serving.route_table import RouteTable
@@ -72,16 +73,11 @@ def create_gateway(
 ) -> Litestar:
     """Return the gateway's app. It reads routes from `store`, and writes only to `commits`."""
     serving = _serving(settings, store, Ledger(settings, commits, keys, metrics))
+    desk = Desk(settings, commits, keys, serving.callers, metrics and metrics.count_feedback)
     return Litestar(
         route_handlers=[
             inference_router(serving),
-            feedback_router(
-                settings=settings,
-                commits=commits,
-                keys=keys,
-                callers=serving.callers,
-                notice=metrics and metrics.count_feedback,
-            ),
+            feedback_router(desk),
             subject_router(store=store, commits=commits, keys=keys, callers=serving.callers),
             *widget_routes(),
             *chat_routes(settings),
@@ -90,7 +86,7 @@ def create_gateway(
             openapi_route(),
         ],
         exception_handlers=shaped_handlers,
-        lifespan=[_running(serving)],
+        lifespan=[_running(serving), _remembering(desk, store)],
         request_max_body_size=settings.max_body_bytes,
         cors_config=_cors(settings),
         openapi_config=None,
@@ -166,6 +162,22 @@ def _running(serving: Serving) -> Callable[[Litestar], AbstractAsyncContextManag
                 await serving.admission.close()
 
     return running
+
+
+def _remembering(
+    desk: Desk, store: Store
+) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    """Give what fills the memory of feedback ids; nobody waits for it."""
+
+    @asynccontextmanager
+    async def remembering(_app: Litestar) -> AsyncGenerator[None]:
+        loading = asyncio.create_task(asyncio.to_thread(desk.repeats.load, store))
+        try:
+            yield
+        finally:
+            await loading
+
+    return remembering
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import SettingsError
+from feedback.limits import MemoryBudget, Quota, wait_until
 from feedback.store import Store
-from serving.limits import MemoryBudget, Quota, wait_until
 
 SHORTEST_WAIT_S = 0.001  # of a refusal: 0 would say that it was taken
 LEASES = 50  # a lease is 2 % of a minute's quota: 50 leases a minute and key at the most

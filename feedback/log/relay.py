@@ -102,6 +102,11 @@ class Relay:
             told(total)
         return total
 
+    def let_go(self) -> None:
+        """Let go of what was moved earlier; `run_once` does when it has moved something."""
+        self.source.assigned()
+        self.source.applied(self.positions.read())
+
     def close(self) -> None:
         """Close the connections; closing twice does nothing."""
         if self._producer is not None:

@@ -2,8 +2,7 @@
 
 Its name is the first offset that it may hold. One process writes it, any may read it at the same
 time and never writes. A batch that a crash interrupts disappears whole; one that was acknowledged
-stays. A file that is damaged gives back what can still be read of it. Knows nothing of the other
-files of its spool.
+stays. Every record has a checksum. Knows nothing of the other files of its spool.
 """
 
 from __future__ import annotations
@@ -11,17 +10,15 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from feedback.log.carving import WholeRow, checksum
 from feedback.log.protocol import NewRecord
 
 BUSY_TIMEOUT_MS = 15_000  # an erasure holds the file for as long as it takes to rewrite
 SUFFIX = ".db"
-DAMAGED_SUFFIX = ".damaged"
-SAVED_SUFFIX = ".saved"
-MIN_RECORD_BYTES = 8  # no record is smaller: a file holds no more than its size by this
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS record (
@@ -29,26 +26,39 @@ CREATE TABLE IF NOT EXISTS record (
     topic TEXT NOT NULL,
     "key" TEXT NOT NULL,
     value BLOB NOT NULL,
-    at REAL NOT NULL
+    at REAL NOT NULL,
+    checksum INTEGER NOT NULL
 )"""
 _INDEX = 'CREATE INDEX IF NOT EXISTS record_topic ON record (topic, "offset")'
-_INSERT = 'INSERT INTO record ("offset", topic, "key", value, at) VALUES (?, ?, ?, ?, ?)'
+_INSERT = (
+    'INSERT INTO record ("offset", topic, "key", value, at, checksum) VALUES (?, ?, ?, ?, ?, ?)'
+)
 _SELECT = (
-    'SELECT "offset", "key", value FROM record '
+    'SELECT "offset", "key", value, checksum FROM record '
     'WHERE topic = ? AND "offset" > ? ORDER BY "offset" LIMIT ?'
 )
+_SELECT_LAST = 'SELECT coalesce(max("offset"), 0) FROM record'
+_SELECT_BORDERS = 'SELECT (SELECT min("offset") FROM record), (SELECT max("offset") FROM record)'
+# From topic to topic through the index: grouping would read through all of it
+_SELECT_ENDS = """
+WITH RECURSIVE one(topic) AS (
+    SELECT min(topic) FROM record
+    UNION ALL
+    SELECT (SELECT min(topic) FROM record WHERE topic > one.topic) FROM one
+    WHERE one.topic IS NOT NULL
+)
+SELECT topic, (SELECT max("offset") FROM record WHERE record.topic = one.topic)
+FROM one WHERE topic IS NOT NULL"""
 
 Row = tuple[int, str, bytes]
-WholeRow = tuple[int, str, str, bytes, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """What a segment holds; `last` is its highest offset, `oldest_at` in seconds since 1970."""
+class Waiting:
+    """The records of a topic above an offset, and when the first came in, seconds since 1970."""
 
     records: int
-    last: int
-    oldest_at: float | None
+    since: float | None
 
 
 def segment_path(folder: Path, first: int) -> Path:
@@ -66,6 +76,15 @@ def segment_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"*{SUFFIX}") if path.stem.isdigit())
 
 
+def held_bytes(folder: Path) -> int:
+    """Return the size of a spool's segments, without their write-ahead logs."""
+    size_bytes = 0
+    for path in segment_files(folder):
+        with suppress(FileNotFoundError):  # just let go
+            size_bytes += path.stat().st_size
+    return size_bytes
+
+
 class SegmentWriter:
     """The one writer of a segment; not for several threads at once."""
 
@@ -77,15 +96,12 @@ class SegmentWriter:
         self.path = path
         self.opened_s = time.monotonic()
         self._connection = connect(path, mode="rwc")
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        # an erased record leaves no bytes behind; appending pays nothing for it
-        self._connection.execute("PRAGMA secure_delete = ON")
-        with transaction(self._connection):
-            self._connection.execute(_TABLE)
-            self._connection.execute(_INDEX)
-        self._page_bytes: int = self._connection.execute("PRAGMA page_size").fetchone()[0]
-        self.next = max(content_of(self._connection).last + 1, first_offset(path))
+        try:
+            self._page_bytes = self._prepare(durable=durable)
+            self.next = max(last_offset(self._connection) + 1, first_offset(path))
+        except sqlite3.Error:
+            self._connection.close()
+            raise
 
     @property
     def records(self) -> int:
@@ -109,11 +125,11 @@ class SegmentWriter:
         """
         now = time.time()
         rows = [
-            (offset, record.topic, record.key, record.value, now)
-            for offset, record in enumerate(records, start=self.next)
+            WholeRow(offset, rec.topic, rec.key, rec.value, now, _checksum(offset, rec))
+            for offset, rec in enumerate(records, start=self.next)
         ]
         with transaction(self._connection):
-            self._connection.executemany(_INSERT, rows)
+            put(self._connection, rows)
         self.next += len(rows)
 
     def close(self) -> None:
@@ -122,36 +138,90 @@ class SegmentWriter:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
 
+    def _prepare(self, *, durable: bool) -> int:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        # an erased record leaves no bytes behind; appending pays nothing for it
+        self._connection.execute("PRAGMA secure_delete = ON")
+        with transaction(self._connection):
+            make_table(self._connection)
+        return self._connection.execute("PRAGMA page_size").fetchone()[0]
+
 
 class SegmentReader:
     """A reader of a segment; any number of them, in any process."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file. Raises: sqlite3.Error when it is gone or no segment."""
-        self.path = path
-        self.first = first_offset(path)
-        # A sealed segment has no write-ahead log and is never written again: read so, it needs
-        # no files beside it, which a full disk would not let SQLite make
-        self._connection = connect(path, mode="ro&immutable=1" if _is_sealed(path) else "rw")
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, follows: bool) -> None:
+        """Take an open connection, which `follows` changes of the file or not."""
+        self._path = path
+        self._stamp = None if follows else _stamp(path)
+        self._connection = connection
         self._connection.execute("PRAGMA query_only = ON")
 
+    @classmethod
+    def open(cls, path: Path) -> SegmentReader:
+        """Open the file. Raises: sqlite3.Error when it is gone or no segment."""
+        # A sealed segment has no write-ahead log, and only an erasure ever writes it again: read
+        # so, it needs no files beside it, which a full disk would not let SQLite make
+        follows = has_log(path)
+        mode = "rw" if follows else "ro&immutable=1"
+        return cls(path, connect(path, mode=mode), follows=follows)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the file has changed since it was opened, and this reader would not see it."""
+        return self._stamp is not None and self._stamp != _stamp(self._path)
+
     def read(self, topic: str, *, after: int, limit: int) -> list[Row]:
-        """Return offset, key and value of at most `limit` records. Raises: sqlite3.Error."""
-        return self._connection.execute(_SELECT, (topic, after, limit)).fetchall()
+        """Return offset, key and value of at most `limit` records.
+
+        Raises: sqlite3.Error, also when a record is not what was written.
+        """
+        rows = self._connection.execute(_SELECT, (topic, after, limit)).fetchall()
+        for offset, key, value, known in rows:
+            if checksum(offset, topic, key, value) != known:
+                raise _damage(f"record {offset} does not match its checksum")
+        return [row[:3] for row in rows]
+
+    def verify(self) -> None:
+        """Return if the index of topics leads to every record; SQLite trusts it, right or wrong.
+
+        Reads the index only, unless records were erased. Raises: sqlite3.Error when it does not.
+        """
+        indexed = 0
+        for topic in self.ends():
+            self.read(topic, after=0, limit=1)  # a topic that never was does not match
+            indexed += self.waiting(topic, 0).records
+        first, last = self._connection.execute(_SELECT_BORDERS).fetchone()
+        if first is None or indexed == last - first + 1:
+            return
+        [answer] = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if answer != "ok":
+            raise _damage(answer)
 
     def ends(self) -> dict[str, int]:
         """Return the newest offset of each topic that has one. Raises: sqlite3.Error."""
-        query = 'SELECT topic, max("offset") FROM record GROUP BY topic'
-        return dict(self._connection.execute(query).fetchall())
+        return dict(self._connection.execute(_SELECT_ENDS).fetchall())
 
-    def content(self) -> Content:
-        """Return what it holds. Raises: sqlite3.Error."""
-        return content_of(self._connection)
+    def last(self) -> int:
+        """Return the highest offset, or 0. Raises: sqlite3.Error."""
+        return last_offset(self._connection)
 
-    def count(self, topic: str, after: int) -> int:
-        """Return how many records of `topic` lie above `after`. Raises: sqlite3.Error."""
-        query = 'SELECT count(*) FROM record WHERE topic = ? AND "offset" > ?'
-        return self._connection.execute(query, (topic, after)).fetchone()[0]
+    def count(self) -> int:
+        """Return how many records it holds, by reading through it. Raises: sqlite3.Error."""
+        return self._connection.execute("SELECT count(*) FROM record").fetchone()[0]
+
+    def waiting(self, topic: str, after: int) -> Waiting:
+        """Return what of `topic` lies above `after`. Raises: sqlite3.Error."""
+        where = 'FROM record WHERE topic = ? AND "offset" > ?'
+        query = f'SELECT count(*), (SELECT at {where} ORDER BY "offset" LIMIT 1) {where}'
+        return Waiting(*self._connection.execute(query, (topic, after) * 2).fetchone())
+
+    def oldest_at(self) -> float | None:
+        """Return when its first record came in. Raises: sqlite3.Error."""
+        query = 'SELECT at FROM record ORDER BY "offset" LIMIT 1'
+        row = self._connection.execute(query).fetchone()
+        return row[0] if row else None
 
     def offset_at(self, instant: float) -> int:
         """Return the highest offset that is older than `instant`. Raises: sqlite3.Error."""
@@ -163,58 +233,24 @@ class SegmentReader:
         self._connection.close()
 
 
-def content_of(connection: sqlite3.Connection) -> Content:
-    """Return what the segment behind an open connection holds. Raises: sqlite3.Error."""
-    query = 'SELECT count(*), coalesce(max("offset"), 0), min(at) FROM record'
-    return Content(*connection.execute(query).fetchone())
-
-
-def is_sound(path: Path) -> bool:
-    """Return whether SQLite finds nothing wrong with the file; one that is not there yet is."""
-    if not path.exists():
-        return True
-    try:
-        with closing(connect(path, mode="rw")) as connection:
-            answers = connection.execute("PRAGMA quick_check(1)").fetchall()
-            # an empty file is a segment whose making was broken off
-            return answers == [("ok",)] and _is_ours_or_empty(connection)
-    except sqlite3.Error:
-        return False
-
-
-def salvage(path: Path) -> tuple[int, int]:
-    """Set a damaged file aside, and put in its place what can be read of it.
-
-    Returns how many records that is, and an offset above all that the file may have held.
-    """
-    size_bytes = sum(file.stat().st_size for file in _files(path))
-    above = first_offset(path) + size_bytes // MIN_RECORD_BYTES + 1
-    rows = {row[0]: row for row in _readable(path) if first_offset(path) <= row[0] < above}
-    saved = path.with_name(path.name + SAVED_SUFFIX)
-    with closing(connect(saved, mode="rwc")) as connection, transaction(connection):
-        connection.execute(_TABLE)
-        connection.execute(_INDEX)
-        connection.executemany(_INSERT, [rows[offset] for offset in sorted(rows)])
-    for file in _files(path):
-        file.rename(file.with_name(file.name + DAMAGED_SUFFIX))
-    saved.rename(path)
-    return len(rows), above
-
-
-def finish_salvage(folder: Path) -> None:
-    """End what a crash left half done: a saved file takes the place of one that is set aside."""
-    for saved in folder.glob(f"*{SAVED_SUFFIX}"):
-        path = saved.with_suffix("")
-        if path.exists():
-            saved.unlink()  # it may not be whole: the damaged file is still there to begin anew
-        else:
-            saved.rename(path)
-
-
 def remove(path: Path) -> None:
     """Delete a segment and what SQLite keeps beside it; the file itself last."""
-    for file in reversed(_files(path)):
+    for file in reversed(files_of(path)):
         file.unlink(missing_ok=True)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return a segment's file and those that SQLite keeps beside it, where they exist."""
+    names = (path.name, f"{path.name}-wal", f"{path.name}-shm")
+    return [file for name in names if (file := path.with_name(name)).exists()]
+
+
+def has_log(path: Path) -> bool:
+    """Return whether a part of the segment is still in a write-ahead log beside it."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def connect(path: Path, *, mode: str) -> sqlite3.Connection:
@@ -237,40 +273,31 @@ def transaction(connection: sqlite3.Connection) -> Generator[None]:
             connection.execute("ROLLBACK")
 
 
-def _files(path: Path) -> list[Path]:
-    names = (path.name, f"{path.name}-wal", f"{path.name}-shm")
-    return [file for name in names if (file := path.with_name(name)).exists()]
+def make_table(connection: sqlite3.Connection) -> None:
+    """Make the table of records, unless it is there. Raises: sqlite3.Error."""
+    connection.execute(_TABLE)
+    connection.execute(_INDEX)
 
 
-def _is_sealed(path: Path) -> bool:
-    try:
-        return path.with_name(f"{path.name}-wal").stat().st_size == 0
-    except FileNotFoundError:
-        return True
+def put(connection: sqlite3.Connection, rows: Iterable[WholeRow]) -> None:
+    """Insert records as they are. Raises: sqlite3.Error."""
+    connection.executemany(_INSERT, rows)
 
 
-def _is_ours_or_empty(connection: sqlite3.Connection) -> bool:
-    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    if ("record",) in tables:
-        content_of(connection)
-        return True
-    return not tables
+def last_offset(connection: sqlite3.Connection) -> int:
+    """Return the highest offset behind an open connection, or 0. Raises: sqlite3.Error."""
+    return connection.execute(_SELECT_LAST).fetchone()[0]
 
 
-def _readable(path: Path) -> Iterable[WholeRow]:
-    """Yield what can be read from the front, then what can be read from the back."""
-    for order in ("ASC", "DESC"):
-        query = f'SELECT "offset", topic, "key", value, at FROM record ORDER BY "offset" {order}'
-        with suppress(sqlite3.Error), closing(connect(path, mode="rw")) as connection:
-            connection.text_factory = _decoded
-            for row in connection.execute(query):
-                if _is_whole(row):
-                    yield row
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def _decoded(raw: bytes) -> str:
-    return raw.decode(errors="replace")
+def _damage(what: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
-def _is_whole(row: Sequence[object]) -> bool:
-    return tuple(type(value) for value in row) == (int, str, str, bytes, float)
+def _checksum(offset: int, record: NewRecord) -> int:
+    return checksum(offset, record.topic, record.key, record.value)

@@ -10,19 +10,29 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import sqlite3
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import IO
 
-from core.errors import SettingsError
+import structlog
+
+from core.errors import SettingsError, StateError
 from feedback.log.protocol import Depth, NewRecord
-from feedback.log.spool import Spool, SpoolLimits
+from feedback.log.spool import Spool, SpoolLimits, is_left_open
 
 TAG_BYTES = 4
 LOCK_SUFFIX = ".lock"
+TRIES = 3  # a look at who has a lock holds it for microseconds
+TRY_EVERY_S = 0.01
+LOOKS = 10  # of an idle process at its segment, in `segment_s`
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,27 @@ def owner(folder: Path) -> int | None:
     return None
 
 
+def seal_abandoned(spool_dir: Path, limits: SpoolLimits) -> list[str]:
+    """Mend and seal what dead processes left, so that it can be let go; return whose it was.
+
+    Raises: LogFullError when the disk has no room for that.
+    """
+    return [
+        folder.name
+        for folder in spool_folders(spool_dir)
+        if owner(folder) is None and is_left_open(folder) and _seal(folder, limits)
+    ]
+
+
+def _seal(folder: Path, limits: SpoolLimits) -> bool:
+    lock = _locked(_lock_of(folder))
+    if lock is None:  # somebody has just claimed it
+        return False
+    with lock:
+        Spool(folder, limits).close()
+    return True
+
+
 class ProcessLog:
     """The event log of this process: a spool that is claimed and opened at its first use."""
 
@@ -80,6 +111,8 @@ class ProcessLog:
         self._limits = limits
         self._durable = durable
         self._opening = threading.Lock()
+        self._closing = threading.Event()
+        self._sealer: threading.Thread | None = None
         self._slot: Slot | None = None
         self._spool: Spool | None = None
 
@@ -96,6 +129,9 @@ class ProcessLog:
 
     def close(self) -> None:
         """Close the spool and free its slot; closing twice does nothing."""
+        self._closing.set()
+        if self._sealer is not None:
+            self._sealer.join()
         with self._opening:
             if self._spool is not None:
                 self._spool.close()
@@ -103,26 +139,45 @@ class ProcessLog:
                 self._slot.lock.close()
 
     def open(self) -> Spool:
-        """Return the spool, claimed and opened if it was not yet. Raises: SettingsError."""
+        """Return the spool, claimed and opened if it was not yet.
+
+        Raises: SettingsError; StateError after `close`; LogFullError when its disk is full.
+        """
         with self._opening:
             if self._spool is None:
+                if self._closing.is_set():
+                    raise StateError("the event log is closed: the process is stopping")
                 self._slot = self._slot or claim(self._spool_dir, self._name)
                 self._spool = Spool(self._slot.folder, self._limits, durable=self._durable)
+                self._sealer = threading.Thread(
+                    target=self._seal_when_old, args=(self._spool,), name="spool-seal", daemon=True
+                )
+                self._sealer.start()
             return self._spool
+
+    def _seal_when_old(self, spool: Spool) -> None:
+        while not self._closing.wait(self._limits.segment_s / LOOKS):
+            try:
+                spool.seal_if_old()
+            except (sqlite3.Error, OSError) as error:  # a full disk: the next look may do better
+                _log.warning("segment_not_sealed", folder=str(spool.folder), error=str(error))
 
 
 def _locked(path: Path) -> IO[str] | None:
     """Return the lock's open file, or None if another process has it."""
     file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(TRY_EVERY_S)
+            continue
+        file.truncate(0)
+        with suppress(OSError):  # for people only; a full disk may have no room for it
+            os.write(file.fileno(), str(os.getpid()).encode())
+        return file
+    file.close()
+    return None
 
 
 def _folder(spool_dir: Path, slot: str) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from feedback.log.carving import checksum
 from feedback.log.segment import connect, segment_files, transaction
 from feedback.log.slots import spool_folders
 
@@ -48,15 +49,17 @@ def _erase_in(path: Path, picks: Picks) -> int:
 
 
 def _overwrite(connection: sqlite3.Connection, picks: Picks) -> int:
-    query = 'SELECT "offset", topic, value FROM record WHERE length(value) > 0'
-    offsets = [
-        (offset,) for offset, topic, value in connection.execute(query) if picks(topic, value)
+    query = 'SELECT "offset", topic, "key", value FROM record WHERE length(value) > 0'
+    tombstones = [
+        (checksum(offset, topic, key, b""), offset)
+        for offset, topic, key, value in connection.execute(query)
+        if picks(topic, value)
     ]
-    if offsets:
+    if tombstones:
         connection.execute("PRAGMA secure_delete = ON")
         with transaction(connection):
-            statement = "UPDATE record SET value = x'' WHERE \"offset\" = ?"
-            connection.executemany(statement, offsets)
+            statement = "UPDATE record SET value = x'', checksum = ? WHERE \"offset\" = ?"
+            connection.executemany(statement, tombstones)
         # The write-ahead log still has the pages as they were
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return len(offsets)
+    return len(tombstones)

@@ -1,7 +1,8 @@
 """The segments of one spool as somebody reads them, who may be in another process.
 
-Segments appear and go while it reads. One that is damaged is told once and passed over: its
-writer mends it when it next opens. Knows nothing of who appends.
+Segments appear and go while it reads. Of one that is damaged it gives what is left, told once, and
+writes nothing; the one that is being written is passed over until it is sealed. Knows nothing of
+who appends.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import TypeVar
 import structlog
 
 from feedback.log.protocol import Partition, Record
-from feedback.log.segment import SegmentReader, first_offset, segment_files
+from feedback.log.salvage import is_damage, is_new, salvaged
+from feedback.log.segment import SegmentReader, Waiting, first_offset, segment_files
 
 T = TypeVar("T")
 
@@ -28,7 +30,7 @@ class SpoolReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._open: dict[Path, SegmentReader] = {}
-        self._told: set[Path] = set()
+        self._damaged: set[Path] = set()
         self._lock = threading.Lock()
 
     def read(self, topic: str, *, after: int, limit: int) -> list[Record]:
@@ -53,17 +55,33 @@ class SpoolReader:
         return found
 
     def ends_of(self, path: Path) -> dict[str, int] | None:
-        """Return the newest offset of each topic in one segment; None if it cannot be read."""
+        """Return the newest offset of each topic in one segment; None if it is gone."""
         with self._lock:
             return self._ask(path, SegmentReader.ends)
 
-    def count_after(self, topic: str, after: int) -> int:
-        """Return how many records of `topic` have an offset above `after`."""
+    def is_damaged(self, path: Path) -> bool:
+        """Return whether the segment has shown damage so far."""
+        return path in self._damaged
+
+    def count(self) -> int:
+        """Return how many records there are, by reading through them."""
         with self._lock:
-            counts = (
-                self._ask(path, lambda s: s.count(topic, after)) for path in self._from(after)
-            )
-            return sum(count or 0 for count in counts)
+            return sum(self._ask(path, SegmentReader.count) or 0 for path in self._refresh())
+
+    def waiting(self, topic: str, after: int) -> Waiting:
+        """Return what there is of `topic` above `after`."""
+        with self._lock:
+            asked = [
+                self._ask(path, lambda seg: seg.waiting(topic, after)) for path in self._from(after)
+            ]
+        parts = [part for part in asked if part is not None and part.records]
+        return Waiting(sum(part.records for part in parts), parts[0].since if parts else None)
+
+    def oldest_at(self) -> float | None:
+        """Return when the oldest record came in, in seconds since 1970."""
+        with self._lock:
+            asked = [self._ask(path, SegmentReader.oldest_at) for path in self._refresh()]
+        return next((at for at in asked if at is not None), None)
 
     def offset_at(self, instant: float) -> int:
         """Return the highest offset of records older than `instant`, in seconds since 1970."""
@@ -72,12 +90,6 @@ class SpoolReader:
                 self._ask(path, lambda seg: seg.offset_at(instant)) for path in self._refresh()
             ]
         return max((offset or 0 for offset in found), default=0)
-
-    def oldest_at(self) -> float | None:
-        """Return when the oldest record came in, in seconds since 1970."""
-        with self._lock:
-            contents = [self._ask(path, SegmentReader.content) for path in self._refresh()]
-        return min((c.oldest_at for c in contents if c and c.oldest_at is not None), default=None)
 
     def close(self) -> None:
         """Close the files; closing twice does nothing."""
@@ -96,25 +108,52 @@ class SpoolReader:
         paths = segment_files(self.folder)
         for path in [path for path in self._open if path not in paths]:
             self._open.pop(path).close()
+        self._damaged.intersection_update(paths)
         return paths
 
     def _ask(self, path: Path, question: Callable[[SegmentReader], T]) -> T | None:
-        """Return the segment's answer, or None if it is damaged, just made, or just let go."""
-        try:
-            if path not in self._open:
-                self._open[path] = SegmentReader(path)
-            return question(self._open[path])
-        except sqlite3.Error as error:
-            if reader := self._open.pop(path, None):
-                reader.close()
-            if path.exists() and _is_damage(error) and path not in self._told:
-                self._told.add(path)
-                _log.error("segment_unreadable", file=str(path), error=str(error))
-            elif path.exists() and not _is_damage(error) and "no such table" not in str(error):
-                raise
+        """Return the segment's answer, or None if it is just being made, or was just let go.
+
+        Raises: sqlite3.Error when the disk has no room for what SQLite keeps beside it.
+        """
+        for once_more in (True, False):  # an erasure may be just rewriting what looks damaged
+            try:
+                return question(self._reader(path))
+            except sqlite3.Error as error:
+                self._drop(path)
+                if not is_damage(error, path):
+                    if is_new(path):
+                        return None
+                    raise
+                if not once_more:
+                    return self._ask_damaged(path, question, error)
+        return None
+
+    def _reader(self, path: Path) -> SegmentReader:
+        if path in self._open and self._open[path].is_stale:
+            self._drop(path)
+        if path not in self._open:
+            self._open[path] = SegmentReader.open(path)
+            if path != self._newest():  # which is being written
+                self._open[path].verify()
+            self._damaged.discard(path)  # its writer may have mended it
+        return self._open[path]
+
+    def _drop(self, path: Path) -> None:
+        if reader := self._open.pop(path, None):
+            reader.close()
+
+    def _ask_damaged(
+        self, path: Path, question: Callable[[SegmentReader], T], error: sqlite3.Error
+    ) -> T | None:
+        """Return the answer of what is left, unless the segment is still being written."""
+        if path not in self._damaged:
+            self._damaged.add(path)
+            _log.error("segment_unreadable", file=str(path), error=str(error))
+        if path == self._newest():
             return None
+        self._open[path] = SegmentReader(path, salvaged(path), follows=False)
+        return question(self._open[path])
 
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    def _newest(self) -> Path | None:
+        return max(segment_files(self.folder), default=None)

@@ -2,19 +2,21 @@
 
 Spools that appear later are found. What a consumer has applied is let go by whole segments, once
 it has been kept for replay as long as the settings say, or when its spool runs out of room. The
-segment that is being written stays. Knows nothing of who appends.
+segment that is being written stays; a damaged one is set aside. Knows nothing of who appends.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from feedback.log.protocol import Partition, Record
-from feedback.log.segment import remove, segment_files
+from feedback.log.salvage import is_new, set_aside
+from feedback.log.segment import held_bytes, remove, segment_files
 from feedback.log.slots import spool_folders
 from feedback.log.spool_reader import SpoolReader
 
@@ -70,38 +72,31 @@ class SpoolSource:
     def applied(self, positions: Mapping[Partition, int]) -> None:
         """Let go of the sealed segments in which nothing lies above `positions`."""
         for name, reader in self._readers.items():
-            sealed = segment_files(reader.folder)[:-1]
-            crowded_bytes = _held_bytes(reader.folder) - CROWDED * self._keeping.max_bytes
-            for path in sealed:
-                if not self._is_applied(reader, path, positions, name):
-                    break
-                if crowded_bytes <= 0 and not self._is_old(path):
-                    break
-                crowded_bytes -= path.stat().st_size
-                remove(path)
-                self._ends.pop(path, None)
+            wanted = {topic: positions.get(Partition(topic, name), 0) for topic in self._topics}
+            with suppress(FileNotFoundError):  # another consumer was quicker
+                self._let_go(reader, wanted)
 
     def close(self) -> None:
         """Close the files; closing twice does nothing."""
         for reader in self._readers.values():
             reader.close()
 
-    def _is_applied(
-        self, reader: SpoolReader, path: Path, positions: Mapping[Partition, int], name: str
-    ) -> bool:
-        if path not in self._ends:
+    def _let_go(self, reader: SpoolReader, positions: Mapping[str, int]) -> None:
+        sealed = segment_files(reader.folder)[:-1]
+        crowded_bytes = held_bytes(reader.folder) - CROWDED * self._keeping.max_bytes
+        for path in sealed:
+            old = time.time() - path.stat().st_mtime >= self._keeping.keep_s
+            if not (old or crowded_bytes > 0) or not self._is_applied(reader, path, positions):
+                break
+            crowded_bytes -= path.stat().st_size
+            (set_aside if reader.is_damaged(path) else remove)(path)
+            self._ends.pop(path, None)
+
+    def _is_applied(self, reader: SpoolReader, path: Path, positions: Mapping[str, int]) -> bool:
+        ends = self._ends.get(path)
+        if ends is None or reader.is_damaged(path):  # then less may be left than there seemed
             ends = reader.ends_of(path)
-            if ends is None:  # damaged: its writer will mend it
-                return False
+            if ends is None:  # it has no table, and so nothing in it
+                return is_new(path)
             self._ends[path] = ends
-        ends = self._ends[path]
-        return all(
-            ends.get(topic, 0) <= positions.get(Partition(topic, name), 0) for topic in self._topics
-        )
-
-    def _is_old(self, path: Path) -> bool:
-        return time.time() - path.stat().st_mtime >= self._keeping.keep_s
-
-
-def _held_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in segment_files(folder))
+        return all(ends.get(topic, 0) <= position for topic, position in positions.items())

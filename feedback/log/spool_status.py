@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from feedback.log.protocol import Partition
-from feedback.log.segment import DAMAGED_SUFFIX, SUFFIX, segment_files
+from feedback.log.salvage import damaged_files
+from feedback.log.segment import held_bytes, segment_files
 from feedback.log.slots import owner, spool_folders
 from feedback.log.spool_reader import SpoolReader
 
@@ -22,8 +24,10 @@ class SpoolStatus:
 
     name: str
     writer: int | None  # process id; None: nobody writes it now
+    records: int
+    oldest_s: float  # age of the oldest of them, 0 if there is none
     waiting: int
-    waiting_s: float  # age of the oldest record, if any is waiting
+    waiting_s: float  # age of the oldest that waits, 0 if none does
     bytes: int
     max_bytes: int
     segments: int
@@ -45,24 +49,27 @@ def spool_statuses(
 def _status(
     folder: Path, topics: Sequence[str], positions: Mapping[Partition, int], max_bytes: int
 ) -> SpoolStatus:
-    reader = SpoolReader(folder)
-    try:
-        waiting = {
-            topic: reader.count_after(topic, positions.get(Partition(topic, folder.name), 0))
+    with closing(SpoolReader(folder)) as reader:
+        waiting = [
+            reader.waiting(topic, positions.get(Partition(topic, folder.name), 0))
             for topic in topics
-        }
-        oldest_at = reader.oldest_at()
-    finally:
-        reader.close()
-    some = oldest_at is not None and any(waiting.values())
-    files = segment_files(folder)
+        ]
+        records, oldest_at = reader.count(), reader.oldest_at()
     return SpoolStatus(
         name=folder.name,
         writer=owner(folder),
-        waiting=sum(waiting.values()),
-        waiting_s=max(0.0, time.time() - oldest_at) if oldest_at is not None and some else 0.0,
-        bytes=sum(path.stat().st_size for path in files),
+        records=records,
+        oldest_s=_age_s([oldest_at]),
+        waiting=sum(part.records for part in waiting),
+        waiting_s=_age_s([part.since for part in waiting]),
+        bytes=held_bytes(folder),
         max_bytes=max_bytes,
-        segments=len(files),
-        damaged=len(list(folder.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"))),
+        segments=len(segment_files(folder)),
+        damaged=len(damaged_files(folder)),
     )
+
+
+def _age_s(instants: Sequence[float | None]) -> float:
+    """Return how long ago the first of the instants was, 0 if there is none."""
+    first = min((at for at in instants if at is not None), default=None)
+    return 0.0 if first is None else max(0.0, time.time() - first)

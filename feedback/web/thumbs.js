@@ -17,6 +17,7 @@ const WORDS = {
   send: "Send",
   cancel: "Cancel",
   sent: "Thank you, noted.",
+  retracted: "Taken back.",
   unreachable: "The service cannot be reached.",
   expired: "This answer can no longer be rated.",
   busy: "The service is busy.",
@@ -101,8 +102,8 @@ class RatchetThumbs extends HTMLElement {
     const button = (part, onclick, ...children) => Object.assign(
       make("button", { type: "button", part: `button ${part}` }, ...children), { onclick });
     const p = this.#parts = {
-      up: button("up", () => this.#rate(true), thumb()),
-      down: button("down", () => this.#rate(false), thumb()),
+      up: button("up", (event) => this.#rate(true, event), thumb()),
+      down: button("down", (event) => this.#rate(false, event), thumb()),
       comment: button("comment", () => this.#toggle("comment")),
       correction: button("correction", () => this.#toggle("correction")),
       status: make("span", { role: "status", part: "status" }),
@@ -143,10 +144,10 @@ class RatchetThumbs extends HTMLElement {
 
   get #text() { return this.getAttribute("text") ?? ""; }
 
-  #rate(value) {
-    if (this.#vote === value) return; // a double click is one vote
-    this.#vote = value;
-    this.#send("thumbs", value);
+  #rate(value, event) {
+    if (event.detail > 1) return; // a double click is one vote
+    this.#vote = this.#vote === value ? null : value; // pressed again: taken back
+    this.#send("thumbs", this.#vote);
   }
 
   #toggle(kind) {
@@ -178,12 +179,14 @@ class RatchetThumbs extends HTMLElement {
     const { kind, value } = this.#failed;
     if (kind === "thumbs") this.#vote = value;
     this.#send(kind, value);
-    this.#parts[kind === "thumbs" ? (value ? "up" : "down") : kind].focus(); // retry left
+    this.#parts[kind === "thumbs" ? (value === false ? "down" : "up") : kind].focus(); // retry left
   }
 
   #send(kind, value) {
     if (this.#sent[kind]?.value !== value) this.#sent[kind] = { value, id: `${this.#id}-${++this.#count}` };
-    const submission = { receipt: this.getAttribute("receipt"), kind, ...this.#sent[kind] };
+    const { id } = this.#sent[kind];
+    const said = value === null ? { retract: true } : { value };
+    const submission = { receipt: this.getAttribute("receipt"), kind, ...said, id };
     this.#failed = null;
     this.#say("");
     this.#show();
@@ -191,21 +194,25 @@ class RatchetThumbs extends HTMLElement {
   }
 
   async #deliver(submission) {
-    const { receipt, kind, value } = submission;
+    const { receipt, kind, value = null } = submission;
     const fault = await this.#post(submission);
     if (receipt === this.getAttribute("receipt")) this.#settle(submission, fault);
     const detail = { kind, value, ok: !fault, error: fault?.message ?? null };
     this.dispatchEvent(new CustomEvent("ratchet-feedback", { detail, bubbles: true, composed: true }));
   }
 
-  #settle({ kind, value, id }, fault) {
+  #settle({ kind, value = null, id }, fault) {
     const vote = kind === "thumbs";
-    if (!fault && vote) this.setAttribute("vote", (this.#counted = value) ? "up" : "down");
+    if (!fault && vote) {
+      this.#counted = value;
+      if (value === null) this.removeAttribute("vote");
+      else this.setAttribute("vote", value ? "up" : "down");
+    }
     if (this.#sent[kind]?.id !== id) return; // a newer one follows
     if (!fault) delete this.#drafts[kind];
     else if (/busy|reach/.test(fault.key)) this.#failed = { kind, value };
     if (vote) this.#vote = this.#counted;
-    this.#say(this.#word(fault?.key ?? "sent"), !!fault);
+    this.#say(this.#word(fault?.key ?? (value === null ? "retracted" : "sent")), !!fault);
     this.#show();
   }
 

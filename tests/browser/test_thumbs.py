@@ -111,9 +111,24 @@ def test_a_double_click_is_one_vote(embedded: Embedded) -> None:
     """Who clicks twice means it once."""
     embedded.button("Good answer").dblclick()
     expect(embedded.status).to_have_text("Thank you, noted.")
-    embedded.button("Good answer").click()
     assert len(given(embedded.world)) == 1
     assert [row.thumbs for row in effective(embedded.world)] == [True]
+
+
+@pytest.mark.parametrize("key", [None, "Enter"])
+def test_the_same_thumb_again_takes_it_back(embedded: Embedded, key: str | None) -> None:
+    """By mouse or keyboard: nothing is pressed any more, it is said, and nothing counts."""
+    button = embedded.button("Bad answer")
+    for pressed, said in (("true", "Thank you, noted."), ("false", "Taken back.")):
+        button.click() if key is None else button.press(key)
+        expect(embedded.status).to_have_text(said)
+        expect(button).to_have_attribute("aria-pressed", pressed)
+    first, second = wait_for(embedded.world, 2)
+    assert (first.thumbs, second.thumbs, second.retracted) == (False, None, True)
+    assert effective(embedded.world) == []
+    button.click() if key is None else button.press(key)
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert [row.thumbs for row in effective(embedded.world)] == [False]
 
 
 def test_the_last_vote_counts(embedded: Embedded) -> None:

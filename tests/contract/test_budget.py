@@ -11,8 +11,8 @@ import pytest
 
 from core.errors import SettingsError
 from core.ids import new_id
+from feedback.limits import Budget, MemoryBudget, Quota
 from feedback.store import Store
-from serving.limits import Budget, MemoryBudget, Quota
 from serving.shared_limits import LEASES, SharedBudget
 
 SLOW = Quota(60)  # one a second: nothing to speak of refills during a test

@@ -111,7 +111,7 @@ def test_the_store_and_the_log_of_a_running_service_are_right(tmp_path: Path) ->
         log.close()
         store.close()
     assert check.ok is True
-    assert "1 spools" in check.detail
+    assert "1 records in 1 spools" in check.detail
 
 
 def test_a_log_near_its_limit_is_noted(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from core.clock import utc_now
 from core.ids import new_id, subject_hash
 from core.keys import Keys
 from core.settings import ApplicationSettings, GatewaySettings, LogSettings, Settings
+from feedback.desk import Desk
 from feedback.events import FEEDBACK_TOPIC, FeedbackGiven, decode
 from feedback.http_errors import exception_handlers
 from feedback.key_ring import KeyRing
@@ -74,9 +75,7 @@ async def running(settings: Settings, max_bytes: int = 1 << 24) -> AsyncIterator
     """Yield the routes over a new spool, and close everything."""
     spool = Spool(settings.spool_dir / "service-0-test", SpoolLimits(max_bytes))
     commits = GroupCommit(spool, commit_every_ms=settings.log.commit_every_ms)
-    router = feedback_router(
-        settings=settings, commits=commits, keys=KEYS, callers=KeyRing(settings)
-    )
+    router = feedback_router(Desk(settings, commits, KEYS, KeyRing(settings)))
     app = Litestar([router], exception_handlers=exception_handlers)
     async with AsyncTestClient(app) as client:
         yield Service(client, spool, settings)
@@ -218,7 +217,7 @@ async def test_an_interaction_id_needs_an_api_key(
     ("changes", "param"),
     [
         ({"value": "yes"}, "value"),
-        ({"kind": "score"}, "kind"),
+        ({"kind": "applause"}, "kind"),
         ({"colour": "red"}, "colour"),
         ({"user": "ann"}, "user"),
     ],

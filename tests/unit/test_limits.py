@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.limits import Bucket, MemoryBudget, Quota, refilled, taken
+from feedback.limits import Bucket, MemoryBudget, Quota, refilled, taken
 
 QUOTA = Quota(60)  # one a second
 
@@ -76,7 +76,7 @@ async def test_a_budget_gives_back_and_takes_beyond() -> None:
 
 async def test_full_buckets_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory does not grow with all keys that ever called; a used bucket stays."""
-    monkeypatch.setattr("serving.limits.MAX_BUCKETS", 3)
+    monkeypatch.setattr("feedback.limits.MAX_BUCKETS", 3)
     clock = Clock()
     budget = MemoryBudget(clock)
     await budget.take("used up", QUOTA, 60)

@@ -87,6 +87,6 @@ def test_every_public_route_is_described(world: World) -> None:
     for route in app.routes:
         if isinstance(route, HTTPRoute) and route.path.startswith(("/v1", "/health")):
             methods = {method.lower() for method in route.methods} - {"options"}
-            assert methods == set(described.get(route.path, {})), (
+            assert methods == set(described.get(route.path_format, {})), (
                 f"{route.path}: describe it in serving/openapi.py"
             )

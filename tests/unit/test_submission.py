@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from core.errors import RequestError
-from feedback.submission import MAX_TEXT_CHARS, Claim, parse_submission
+from feedback.submission import (
+    KINDS,
+    MAX_TEXT_CHARS,
+    Claim,
+    Fact,
+    parse_batch,
+    parse_submission,
+    read_submission,
+)
 
 INTERACTION = "01960000-0000-7000-8000-000000000001"
 
@@ -35,9 +43,68 @@ def parse(**changes: Any) -> Any:
 def test_each_kind_takes_its_value(kind: str, value: Any) -> None:
     """The value arrives unchanged and with its type."""
     submission = parse(kind=kind, value=value)
+    fact = submission.fact
     assert submission.kind == kind
-    assert submission.value == value
-    assert type(submission.value) is type(value)
+    assert not submission.retracted
+    given = [
+        v for v in (fact.thumbs, fact.rating, fact.number, fact.text, fact.other) if v is not None
+    ]
+    assert given == [value]
+    assert type(given[0]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "name", "fact"),
+    [
+        ("score", {"value": 1, "name": "helpfulness"}, "helpfulness", Fact(number=1.0)),
+        ("score", {"value": -0.5, "name": "a.b-c_1"}, "a.b-c_1", Fact(number=-0.5)),
+        ("preference", {"value": {"over": INTERACTION}}, None, Fact(other=INTERACTION)),
+        ("flag", {"value": ..., "name": "harmful"}, "harmful", Fact()),
+        ("flag", {"value": True}, None, Fact()),
+        ("regenerated", {"value": {"by": "a.b"}}, None, Fact(other="a.b")),
+        ("regenerated", {"value": ...}, None, Fact()),
+        ("copied", {"value": ...}, None, Fact()),
+        ("task_completed", {"value": True}, None, Fact()),
+    ],
+)
+def test_named_and_implicit_kinds(
+    kind: str, changes: dict[str, Any], name: str | None, fact: Fact
+) -> None:
+    """Scores and flags have names, preferences another answer, signals nothing."""
+    submission = parse(kind=kind, **changes)
+    assert (submission.kind, submission.name, submission.fact) == (kind, name, fact)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_can_be_taken_back(kind: str) -> None:
+    """With `retract` and no value; of scores and flags also one name."""
+    submission = parse(kind=kind, value=..., retract=True)
+    assert (submission.retracted, submission.fact, submission.name) == (True, Fact(), None)
+    if kind in {"score", "flag"}:
+        assert parse(kind=kind, value=..., retract=True, name="x").name == "x"
+
+
+def batch(value: Any) -> bytes:
+    """Return JSON."""
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"feedback": {}}, {"feedback": []}, {"feedback": [1] * 4}, {"feedback": [1], "x": 1}],
+)
+def test_a_batch_that_is_none_is_refused(body: Any) -> None:
+    """Empty, too long, no list, or with something beside it."""
+    with pytest.raises(RequestError) as caught:
+        parse_batch(batch(body), 3)
+    assert caught.value.field == "feedback"
+
+
+def test_a_batch_is_its_items() -> None:
+    """They are judged later, each by itself."""
+    assert parse_batch(batch({"feedback": [1, {"a": 2}]}), 3) == [1, {"a": 2}]
+    with pytest.raises(RequestError, match="send a JSON object"):
+        read_submission(1)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +128,12 @@ def test_each_kind_takes_its_value(kind: str, value: Any) -> None:
         ("correction", "x" * (MAX_TEXT_CHARS + 1)),
         ("correction", {"a": 1}),
         ("correction", "nul \x00"),
+        ("preference", INTERACTION),
+        ("preference", {"by": INTERACTION}),
+        ("preference", {"over": INTERACTION, "by": INTERACTION}),
+        ("regenerated", "again"),
+        ("copied", False),
+        ("accepted", 1),
     ],
 )
 def test_a_value_of_another_type_or_range_is_refused(kind: str, value: Any) -> None:
@@ -92,6 +165,14 @@ def test_a_value_of_another_type_or_range_is_refused(kind: str, value: Any) -> N
         ("id", {"id": 5}),
         ("id", {"id": ""}),
         ("id", {"id": "x" * 129}),
+        ("retract", {"retract": "yes"}),
+        ("value", {"retract": True}),
+        ("name", {"name": "x"}),
+        ("name", {"kind": "score", "value": 1}),
+        ("name", {"kind": "score", "value": 1, "name": "With Spaces"}),
+        ("value", {"kind": "score", "value": "high", "name": "x"}),
+        ("value", {"kind": "score", "value": True, "name": "x"}),
+        ("value.over", {"kind": "preference", "value": {"over": 5}}),
     ],
 )
 def test_a_wrong_field_is_named(field: str, changes: dict[str, Any]) -> None:

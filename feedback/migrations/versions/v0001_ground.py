@@ -160,6 +160,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("event_id"),
         sa.UniqueConstraint("interaction_id", "client_id"),
     )
+    op.create_index("ix_feedback_time", "feedback", ["given_at"])
     op.create_index("ix_feedback_subject", "feedback", ["application", "subject"])
     op.create_index("ix_feedback_interaction", "feedback", ["interaction_id", "kind", "effective"])
     _create_interactions()

@@ -1,8 +1,8 @@
-"""SERVE: token buckets: how much a key may still use, and how long until it may use more.
+"""Token buckets: how much somebody may still use, and how long until it may use more.
 
 Pure arithmetic on `Bucket` with the time as an argument, and the budget of a single gateway, which
 keeps its buckets in memory. A budget that several gateways share is `serving.shared_limits`.
-Knows nothing of HTTP or keys.
+Knows nothing of HTTP, keys or people.
 
 Source: the token bucket of RFC 2697 and of network switches; OpenAI's limits work alike.
 """
