@@ -71,10 +71,8 @@ class Ingest:
                 return total
 
     def lag(self) -> Positions:
-        """Return how far each partition's end is from what is applied, where it is."""
-        ends = self._source.ends()
-        positions = self._positions(list(ends))
-        return {part: end - positions[part] for part, end in ends.items() if end > positions[part]}
+        """Return how many records of each partition are not applied at most, where there are."""
+        return dict(self._source.behind(self._positions(self._source.assigned())))
 
     def note_lag(self) -> None:
         """Look how far behind it is, for whoever watches."""

@@ -11,13 +11,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from core.errors import RequestError
-from loop.terminal import AsJson, duration, out, print_json, print_table, settings_of
+from loop.durations import duration
+from loop.terminal import AsJson, out, print_json, print_table, settings_of
 
 if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
     from core.settings import Settings
     from feedback.log.protocol import Partition
+
+MB = 1e6
 
 spool_app = typer.Typer(no_args_is_help=True, help="What waits in this machine's spools.")
 
@@ -33,13 +37,17 @@ def spool_status(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(spool) | {"share": spool.share} for spool in spools])
         return
+    if not spools:
+        out.print(f"no process has written anything to {settings.spool_dir} yet", soft_wrap=True)
+        return
     print_table(
-        ("spool", "writer", "waiting", "oldest", "held", "full", "segments", "damaged"),
+        ("spool", "writer", "records", "oldest", "waiting", "for", "held", "full", "files", "bad"),
         [
             (
-                *(spool.name, str(spool.writer or "none"), f"{spool.waiting:,}"),
-                *(f"{spool.waiting_s:,.0f} s", f"{spool.bytes:,} bytes", f"{spool.share:.0%}"),
-                *(str(spool.segments), str(spool.damaged)),
+                *(spool.name, str(spool.writer or "none"), f"{spool.records:,}"),
+                *(age(spool.oldest_s), f"{spool.waiting:,}", age(spool.waiting_s)),
+                *(f"{spool.bytes / MB:,.1f} of {spool.max_bytes / MB:,.0f} MB",),
+                *(f"{spool.share:.0%}", str(spool.segments), str(spool.damaged)),
             )
             for spool in spools
         ],
@@ -51,7 +59,8 @@ def spool_drain(context: typer.Context, as_json: AsJson = False) -> None:
     """Move on everything that waits, now: to Kafka where that is set, else into the store."""
     settings = settings_of(context)
     to = "Kafka" if settings.log.kafka.servers else "the store"
-    with out.status(f"moving records to {to}") as status:
+    console = Console(stderr=True) if as_json else out  # standard output stays JSON alone
+    with console.status(f"moving records to {to}") as status:
 
         def told(count: int) -> None:
             status.update(f"moving records to {to}: {count:,} so far")
@@ -69,7 +78,7 @@ def spool_drain(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"moved": count, "to": to})
         return
-    out.print(f"{count:,} records moved to {to}; the spools are empty", highlight=False)
+    out.print(f"{count:,} records moved to {to}; nothing waits", highlight=False)
 
 
 @spool_app.command("replay")
@@ -88,10 +97,29 @@ def spool_replay(
     settings = settings_of(context)
     with open_parts(settings) as parts:
         moved = rewind(parts.store, parts.source, None if since is None else instant(since))
+        waiting = sum(parts.ingest().lag().values())
     if as_json:
-        print_json({f"{part.topic}/{part.name}": position for part, position in moved.items()})
+        places = {f"{part.topic}/{part.name}": position for part, position in moved.items()}
+        print_json({"moved": places, "waiting": waiting})
         return
-    out.print(f"ingest begins again in {len(moved)} partitions: it will find them by itself")
+    if not moved:
+        out.print("nothing was set back: what the log holds of that time is not applied yet")
+        return
+    out.print(
+        f"ingest was set back in {len(moved)} partitions and has up to {waiting:,} records to "
+        "apply again; those that the store has already stay once. A running ingest finds them by "
+        "itself; `ratchet spool drain` applies them now",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def age(seconds: float) -> str:
+    """Return an age as people read it."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def instant(text: str) -> datetime:

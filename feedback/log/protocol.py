@@ -91,6 +91,10 @@ class EventSource(Protocol):
         """Return the offset of the newest record of each assigned partition, 0 for none."""
         ...
 
+    def behind(self, positions: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        """Return how many records lie above each position at most, where there are any."""
+        ...
+
     def positions_at(self, since: datetime | None) -> Mapping[Partition, int]:
         """Return the position before the first record since then; None: before all there are."""
         ...

@@ -124,12 +124,12 @@ class SegmentWriter:
         Raises: sqlite3.Error.
         """
         now = time.time()
-        rows = [
-            WholeRow(offset, rec.topic, rec.key, rec.value, now, _checksum(offset, rec))
-            for offset, rec in enumerate(records, start=self.next)
+        rows = [  # as WholeRow, but plain: a tenth of the batch's time
+            (at, rec.topic, rec.key, rec.value, now, checksum(at, rec.topic, rec.key, rec.value))
+            for at, rec in enumerate(records, start=self.next)
         ]
         with transaction(self._connection):
-            put(self._connection, rows)
+            self._connection.executemany(_INSERT, rows)
         self.next += len(rows)
 
     def close(self) -> None:
@@ -297,7 +297,3 @@ def _damage(what: str) -> sqlite3.DatabaseError:
     error = sqlite3.DatabaseError(what)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
-
-
-def _checksum(offset: int, record: NewRecord) -> int:
-    return checksum(offset, record.topic, record.key, record.value)

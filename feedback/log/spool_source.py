@@ -61,6 +61,14 @@ class SpoolSource:
         found = {name: reader.ends() for name, reader in self._readers.items()}
         return {part: found[part.name].get(part.topic, 0) for part in assigned}
 
+    def behind(self, positions: Mapping[Partition, int]) -> dict[Partition, int]:
+        """Return how many records lie above each position, where there are any."""
+        counts = {
+            part: self._readers[part.name].waiting(part.topic, position).records
+            for part, position in positions.items()
+        }
+        return {part: count for part, count in counts.items() if count}
+
     def positions_at(self, since: datetime | None) -> dict[Partition, int]:
         """Return the position before the first record since then; None: before all."""
         if since is None:

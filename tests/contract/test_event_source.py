@@ -180,6 +180,20 @@ def test_positions_are_found_by_time(opened: Opened) -> None:
     assert [record.key for record in lately] == ["a"]
 
 
+def test_how_far_behind_a_position_is_can_be_told(opened: Opened) -> None:
+    """Nothing at the end; before it, what has come since."""
+    opened.append(records(FEEDBACK_TOPIC, "a"))
+    positions = dict.fromkeys(opened.source.assigned(), 0)
+    read_all(opened.source, positions)
+    assert opened.source.behind(positions) == {}
+    opened.append([*records(FEEDBACK_TOPIC, "b", "b"), *records(INTERACTIONS_TOPIC, "c")])
+    behind = opened.source.behind(positions)
+    assert sum(count for part, count in behind.items() if part.topic == FEEDBACK_TOPIC) == 2
+    assert sum(behind.values()) == 3
+    read_all(opened.source, positions)
+    assert opened.source.behind(positions) == {}
+
+
 def test_closing_twice_does_nothing(opened: Opened) -> None:
     """A second close is harmless."""
     opened.source.close()

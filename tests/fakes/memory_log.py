@@ -85,6 +85,11 @@ class MemorySource:
         """Return the newest offset of each partition."""
         return {part: self._log.end(part.topic) for part in self.assigned()}
 
+    def behind(self, positions: Mapping[Partition, int]) -> dict[Partition, int]:
+        """Return how many records lie above each position, where there are any."""
+        above = {part: self.read({part: at}, limit=1 << 30) for part, at in positions.items()}
+        return {part: len(records) for part, records in above.items() if records}
+
     def positions_at(self, since: datetime | None) -> dict[Partition, int]:
         """Return the position before all records, whenever they came."""
         return dict.fromkeys(self.assigned(), 0)
