@@ -256,12 +256,20 @@ class ConsoleSettings(Section):
 
     host: str = "127.0.0.1"
     port: Port = 8001
-    session_s: float = Field(default=8 * 3_600.0, gt=0.0)  # a working day
+    session_s: float = Field(default=8 * 3_600.0, ge=1.0)  # a working day
+    https: bool | None = (
+        None  # people come by https; not set: where `host` is not this machine's own
+    )
 
     @property
     def url(self) -> str:
         """The console's base URL, without a trailing slash."""
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach it by https, so that its cookies may ask for that."""
+        return self.host not in LOOPBACK_HOSTS if self.https is None else self.https
 
 
 class CurationSettings(Section):

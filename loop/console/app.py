@@ -17,21 +17,22 @@ from typing import Any
 import structlog
 from litestar import Litestar, Request, Response, Router, get
 from litestar.config.csrf import CSRFConfig
-from litestar.contrib.jinja import JinjaTemplateEngine
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.middleware.session.client_side import CookieBackendConfig
+from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Redirect, Template
 from litestar.template.config import TemplateConfig
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import RatchetError, RateLimitError
 from core.keys import Keys
-from core.settings import LOOPBACK_HOSTS, Settings
+from core.settings import Settings
 from feedback.key_ring import KeyRing
 from feedback.store import Store
 from feedback.web_file import load_web_file
 from loop.console.keys import key_routes
-from loop.console.login import NotSignedIn, guard, login_routes
+from loop.console.login import login_routes
+from loop.console.sessions import CookieConfig, NotSignedIn, Sessions, guard, require_own_page
 
 FOLDER = Path(__file__).parent
 POLICY = "; ".join(
@@ -53,6 +54,8 @@ HEADERS = {
     "cache-control": "no-store",
 }
 
+MAX_BODY_BYTES = 65_536  # of a form; the largest is some hundred bytes
+
 AnyRequest = Request[Any, Any, Any]
 
 _log = structlog.get_logger(__name__)
@@ -61,27 +64,35 @@ _log = structlog.get_logger(__name__)
 def create_console(settings: Settings, *, store: Store, keys: Keys) -> Litestar:
     """Return the console's app."""
     callers = KeyRing(settings, store)
-    secure = settings.console.host not in LOOPBACK_HOSTS  # then it stands behind TLS
-    pages = Router("/", route_handlers=key_routes(store, callers), guards=[guard(callers)])
-    cookies = CookieBackendConfig(
+    sessions = Sessions(callers, settings.console.session_s)
+    secure = settings.console.is_https
+    pages = Router("/", route_handlers=key_routes(store, sessions), guards=[guard(sessions)])
+    cookies = CookieConfig(
         secret=_secret(keys, "session"),
-        key="ratchet-console",
+        key="__Host-ratchet-console" if secure else "ratchet-console",  # __Host-: RFC 6265bis
         max_age=int(settings.console.session_s),
         httponly=True,
         secure=secure,
         samesite="strict",
     )
     return Litestar(
-        route_handlers=[pages, *login_routes(callers), *_files(), _home, _live],
+        route_handlers=[pages, *login_routes(settings, sessions), *_files(), _home, _live],
         middleware=[cookies.middleware],
         csrf_config=CSRFConfig(
-            secret=_secret(keys, "csrf").hex(), cookie_secure=secure, cookie_samesite="strict"
+            secret=_secret(keys, "csrf").hex(),
+            cookie_name="__Host-ratchet-form" if secure else "ratchet-form",
+            cookie_secure=secure,
+            cookie_httponly=True,  # the forms carry the token themselves
+            cookie_samesite="strict",
         ),
+        request_max_body_size=MAX_BODY_BYTES,
+        before_request=require_own_page,
         template_config=TemplateConfig(directory=FOLDER / "templates", engine=JinjaTemplateEngine),
         exception_handlers={
             NotSignedIn: _to_login,
             RatchetError: _refuse,
             HTTPException: _refuse_http,
+            SQLAlchemyError: _store_away,
             Exception: _crash,
         },
         after_request=_with_headers,
@@ -163,6 +174,11 @@ def _refuse_http(request: AnyRequest, error: HTTPException) -> Response[Any]:
 def _crash(request: AnyRequest, error: Exception) -> Response[Any]:
     _log.error("console_crashed", path=request.url.path, exc_info=error)
     return _error_page(500, "An unexpected fault, now in the console's log.")
+
+
+def _store_away(_request: AnyRequest, error: SQLAlchemyError) -> Response[Any]:
+    _log.error("console_store_failed", error=str(error.__cause__ or error))
+    return _error_page(503, "The database does not answer: try again in a moment.")
 
 
 def _error_page(status: int, message: str, headers: dict[str, str] | None = None) -> Response[Any]:

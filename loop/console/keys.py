@@ -6,23 +6,26 @@ is kept nowhere. A form that is wrong comes back as it was filled in, with what 
 
 from __future__ import annotations
 
+import asyncio
+import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import structlog
 from litestar import Request, Response, get, post
+from litestar.datastructures import FormMultiDict
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect, Template
 from sqlmodel import Session
 
 from core.clock import as_utc, utc_now
-from core.errors import NotFoundError, RequestError, StateError
+from core.errors import NotFoundError, PermissionDeniedError, RequestError, StateError
 from feedback.api_keys import SCOPES, Caller, KeyLimits
-from feedback.key_ring import KeyRing
 from feedback.key_store import KeyWish, create_key, key_state, list_keys, revoke_key, rotate_key
 from feedback.store import Store
 from feedback.tables import ApiKey
-from loop.console.login import require_admin, signed_in
+from loop.console.sessions import Sessions
 from loop.durations import duration
 
 LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent")
@@ -48,7 +51,9 @@ class KeyForm:
         """Return what is wished for, or None with `errors` filled in."""
         if not self.scopes:
             self.errors["scopes"] = "Choose at least one: a key without a scope can do nothing."
-        if len(self.name) > MAX_NAME_CHARS:
+        if not self.name.isprintable():  # PostgreSQL takes no NUL, and people see no others
+            self.errors["name"] = "Use only characters that can be seen."
+        elif len(self.name) > MAX_NAME_CHARS:
             self.errors["name"] = f"Use at most {MAX_NAME_CHARS} characters."
         limits = KeyLimits(*[self._limit(name) for name in LIMITS])
         ends = None
@@ -65,37 +70,34 @@ class KeyForm:
         text = self.limits.get(name, "")
         if not text:
             return None
-        if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**31:
+        if re.fullmatch(r"\d{1,10}", text, re.ASCII) is None or not 0 < int(text) < 2**31:
             self.errors[name] = "Write a whole number of 1 or more, or leave it empty."
             return None
         return int(text)
 
 
-def key_routes(store: Store, callers: KeyRing) -> list[HTTPRouteHandler]:
+def key_routes(store: Store, sessions: Sessions) -> list[HTTPRouteHandler]:
     """Return the pages on keys."""
+    return [*_pages(store, sessions), *_acts(store, sessions)]
 
-    return [*_pages(store, callers), *_acts(store, callers)]
 
-
-def _pages(store: Store, callers: KeyRing) -> list[HTTPRouteHandler]:
+def _pages(store: Store, sessions: Sessions) -> list[HTTPRouteHandler]:
     """Return what shows keys, and the forms by which they change."""
 
     @get("/keys", sync_to_thread=True)
     def show_keys(request: AnyRequest) -> Template:
-        caller = signed_in(request, callers)
+        caller = sessions.caller(request)
         with store.session() as session:
             rows = [_shown(row) for row in list_keys(session, caller.application)]
         return _page("keys.html", caller, keys=rows)
 
     @get("/keys/new", sync_to_thread=False)
     def show_form(request: AnyRequest) -> Template:
-        caller = signed_in(request, callers)
-        require_admin(caller)
+        caller = _admin(sessions.caller(request))
         return _page("key_form.html", caller, form=KeyForm())
 
     def asked(request: AnyRequest, key_id: str, template: str) -> Template:
-        caller = signed_in(request, callers)
-        require_admin(caller)
+        caller = _admin(sessions.caller(request))
         with store.session() as session:
             row = _own(session, key_id, caller)
         return _page(template, caller, key=_shown(row), grace=DEFAULT_GRACE, error=None)
@@ -111,51 +113,26 @@ def _pages(store: Store, callers: KeyRing) -> list[HTTPRouteHandler]:
     return [show_keys, show_form, ask_to_rotate, ask_to_revoke]
 
 
-def _acts(store: Store, callers: KeyRing) -> list[HTTPRouteHandler]:
+def _acts(store: Store, sessions: Sessions) -> list[HTTPRouteHandler]:
     """Return what changes keys."""
 
     @post("/keys", status_code=200)
     async def make_key(request: AnyRequest) -> Template:
-        caller = signed_in(request, callers)
-        require_admin(caller)
-        form = await _form(request)
-        wish = form.wish(caller.application)
-        if wish is None:
-            return _page("key_form.html", caller, 400, form=form)
-        with store.session() as session:
-            row, secret = create_key(session, wish)
-            session.commit()
-        _log.info("key_created", key=row.id, application=row.application, by=caller.key_id)
-        return _page("key_made.html", caller, key=_shown(row), secret=secret)
+        caller = _admin(sessions.caller(request))
+        return await asyncio.to_thread(_make, store, caller, await _form(request))
 
     @post("/keys/{key_id:str}/rotate", status_code=200)
     async def rotate(request: AnyRequest, key_id: str) -> Template:
-        caller = signed_in(request, callers)
-        require_admin(caller)
-        grace = str((await request.form()).get("grace", "")).strip()
-        with store.session() as session:
-            old = _own(session, key_id, caller)
-            try:
-                row, secret = rotate_key(session, key_id, duration(grace, "grace"))
-            except (RequestError, StateError) as error:
-                told = error.message
-                return _page(
-                    "key_rotate.html", caller, 400, key=_shown(old), grace=grace, error=told
-                )
-            session.commit()
-        _log.info("key_rotated", key=key_id, into=row.id, by=caller.key_id)
-        return _page("key_made.html", caller, key=_shown(row), secret=secret)
+        caller = _admin(sessions.caller(request))
+        grace = _text(await request.form(), "grace")
+        return await asyncio.to_thread(_rotate, store, caller, key_id, grace)
 
     @post("/keys/{key_id:str}/revoke", status_code=303)
     async def revoke(request: AnyRequest, key_id: str) -> Response[Any]:
-        caller = signed_in(request, callers)
-        require_admin(caller)
-        with store.session() as session:
-            _own(session, key_id, caller)
-            revoke_key(session, key_id)
-            session.commit()
-        callers.refresh()  # who revokes the key they are signed in with is out at once
-        _log.info("key_revoked", key=key_id, by=caller.key_id)
+        caller = _admin(sessions.caller(request))
+        await asyncio.to_thread(_revoke, store, caller, key_id)
+        # who revokes the key they are signed in with is out at once
+        await asyncio.to_thread(sessions.callers.refresh)
         return Redirect("/keys", status_code=303)
 
     return [make_key, rotate, revoke]
@@ -166,14 +143,65 @@ def _page(name: str, caller: Caller, status: int = 200, **context: Any) -> Templ
     return Template(name, context=shown | context, status_code=status)
 
 
+def _make(store: Store, caller: Caller, form: KeyForm) -> Template:
+    wish = form.wish(caller.application)
+    if wish is None:
+        return _page("key_form.html", caller, 400, form=form)
+    with store.session() as session:
+        row, secret = create_key(session, wish)
+        session.commit()
+    _log.info("key_created", key=row.id, application=row.application, by=caller.key_id)
+    return _page("key_made.html", caller, key=_shown(row), secret=secret)
+
+
+def _rotate(store: Store, caller: Caller, key_id: str, grace: str) -> Template:
+    with store.session() as session:
+        old = _own(session, key_id, caller)
+        try:
+            row, secret = rotate_key(session, key_id, _grace(grace))
+        except (RequestError, StateError) as error:
+            told = {"key": _shown(old), "grace": grace, "error": error.message}
+            return _page("key_rotate.html", caller, 400, **told)
+        session.commit()
+    _log.info("key_rotated", key=key_id, into=row.id, by=caller.key_id)
+    return _page("key_made.html", caller, key=_shown(row), secret=secret)
+
+
+def _revoke(store: Store, caller: Caller, key_id: str) -> None:
+    with store.session() as session:
+        _own(session, key_id, caller)
+        revoke_key(session, key_id)
+        session.commit()
+    _log.info("key_revoked", key=key_id, by=caller.key_id)
+
+
+def _grace(text: str) -> timedelta:
+    """Return what was filled in. Raises: RequestError."""
+    try:
+        return duration(text, "grace")
+    except RequestError as error:
+        raise RequestError("Write a number and s, m, h or d, such as 24h.") from error
+
+
 async def _form(request: AnyRequest) -> KeyForm:
     sent = await request.form()
     return KeyForm(
-        name=str(sent.get("name", "")).strip(),
+        name=_text(sent, "name"),
         scopes=[str(scope) for scope in sent.getall("scope", []) if scope in SCOPES],
-        expires=str(sent.get("expires", "")).strip(),
-        limits={name: str(sent.get(name, "")).strip() for name in LIMITS},
+        expires=_text(sent, "expires"),
+        limits={name: _text(sent, name) for name in LIMITS},
     )
+
+
+def _text(sent: FormMultiDict, field_name: str) -> str:
+    return str(sent.get(field_name, "")).strip()
+
+
+def _admin(caller: Caller) -> Caller:
+    """Return the caller, who may change keys. Raises: PermissionDeniedError."""
+    if "admin" not in caller.scopes:
+        raise PermissionDeniedError("a key with scope ops may look at keys, admin may change them")
+    return caller
 
 
 def _own(session: Session, key_id: str, caller: Caller) -> ApiKey:
