@@ -220,7 +220,8 @@ def _shown(row: ApiKey) -> dict[str, Any]:
         "name": row.name or "without a name",
         "scopes": row.scopes,
         "state": key_state(row, utc_now()),
-        "created": f"{as_utc(row.created_at):%Y-%m-%d %H:%M}",
+        "created": f"{as_utc(row.created_at):%Y-%m-%d}",
         "expires": f"{expires:%Y-%m-%d %H:%M}" if expires else "never",
-        "limits": ", ".join(f"{value:,} {name}" for name, value in limits if value) or "none",
+        "limits": ", ".join(f"{value:,} {name}" for name, value in limits if value)
+        or "the application's",
     }

@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from core.settings import ConsoleSettings
+from feedback.api_keys import SCOPES, KeyLimits
 from feedback.key_store import KeyWish, create_key
 from loop.console.server import run_console
 from tests.ports import free_port
@@ -145,9 +146,23 @@ def test_a_secret_is_copied_by_one_press(page: Page, world: World, console: str)
     assert copied == page.locator("#secret").inner_text()
 
 
-def test_a_narrow_window_scrolls_the_table_only(page: Page, world: World, console: str) -> None:
-    """The page itself never scrolls sideways."""
+def test_a_narrow_window_shows_each_key_as_a_card(page: Page, world: World, console: str) -> None:
+    """Nothing scrolls sideways; to a screen reader it is still a table."""
     page.set_viewport_size({"width": 360, "height": 640})
     sign_in(page, console, secret_of(world, "admin"))
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= 360
+    card = page.get_by_role("table").get_by_role("row", name="the operator's")
+    expect(card.get_by_role("link", name="Revoke")).to_be_in_viewport()
+
+
+def test_a_desk_window_shows_what_can_be_done(page: Page, world: World, console: str) -> None:
+    """The links at the end of a row are in view, however many limits it has."""
+    limits = KeyLimits(600_000, 200_000_000, 3_200)
+    with world.store.session() as session:
+        create_key(session, KeyWish(APPLICATION, SCOPES, "web shop, production", limits))
+        session.commit()
+    page.set_viewport_size({"width": 1200, "height": 800})
+    sign_in(page, console, secret_of(world, "admin"))
+    table = page.get_by_role("region", name="API keys")
+    assert table.evaluate("box => box.scrollWidth <= box.clientWidth")
