@@ -47,9 +47,16 @@ class KeyRing:
 
         Raises: AuthenticationError without a key, or with one that is not valid now.
         """
-        caller = self._callers.get(key_digest(sent_key(headers)))
-        if caller is None or (caller.expires_at is not None and caller.expires_at <= utc_now()):
+        caller = self.find(key_digest(sent_key(headers)))
+        if caller is None:
             raise unknown_key()
+        return caller
+
+    def find(self, digest: str) -> Caller | None:
+        """Return whose key has this digest, if it is valid now."""
+        caller = self._callers.get(digest)
+        if caller is None or (caller.expires_at is not None and caller.expires_at <= utc_now()):
+            return None
         return caller
 
     def refresh(self) -> None:

@@ -146,6 +146,20 @@ def relay(context: typer.Context) -> None:
 
 
 @app.command()
+def console(context: typer.Context) -> None:
+    """Run the operators' pages; sign in with a key of scope ops or admin."""
+    from loop.console.server import run_console
+    from loop.service import stopped_by_signals
+    from loop.wiring import open_parts
+
+    with (
+        open_parts(settings_of(context), "console") as parts,
+        stopped_by_signals(threading.Event()) as stop,
+    ):
+        run_console(parts.settings, store=parts.store, keys=parts.keys, stop=stop)
+
+
+@app.command()
 def curate(context: typer.Context, application: Application, as_json: AsJson = False) -> None:
     """Make a dataset version of what people rated and corrected."""
     from loop import turn

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import NotFoundError
+from loop.durations import duration
 from loop.terminal import (
     Application,
     AsJson,
-    duration,
     out,
     print_json,
     print_row,

@@ -41,6 +41,7 @@ PROCESSES: Mapping[str, tuple[str, ...]] = {
     "gateway": ("gateway",),
     "ingest": ("ingest",),
     "conductor": ("canary", "run"),
+    "console": ("console",),
     "engine": ("engine",),
 }
 
@@ -213,6 +214,7 @@ def running_service(
     processes = tuple(_processes(settings, settings_file))
     with _only_service(data_folder(settings)):
         check_port(settings.gateway.host, settings.gateway.port, "gateway")
+        check_port(settings.console.host, settings.console.port, "console")
         if not settings.engine.is_external:
             check_port(settings.engine.host, settings.engine.port, "engine")
         try:

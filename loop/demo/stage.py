@@ -44,6 +44,9 @@ max_model_len = 512
 [gateway]
 port = {gateway_port}
 
+[console]
+port = {console_port}
+
 [retrain]
 recipe = {recipe}
 gate_examples = 48
@@ -108,7 +111,7 @@ def write_settings(folder: Path, model: Path) -> tuple[Path, Settings]:
     """
     if not (model / "config.json").is_file():
         raise SettingsError(f"no base model in {model.resolve()}: run `make setup` first")
-    engine_port, gateway_port = _free_ports(2)
+    engine_port, gateway_port, console_port = _free_ports(3)
     file = folder / "ratchet.toml"
     text = SETTINGS.format(
         data_dir=_toml(folder.resolve() / DATA),
@@ -117,6 +120,7 @@ def write_settings(folder: Path, model: Path) -> tuple[Path, Settings]:
         model=_toml(model.resolve()),
         engine_port=engine_port,
         gateway_port=gateway_port,
+        console_port=console_port,
         recipe=_toml(RECIPE),
     )
     write_atomic(file, text.lstrip())

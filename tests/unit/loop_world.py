@@ -18,6 +18,8 @@ model = "{folder}/model"
 port = {engine_port}
 [gateway]
 port = {gateway_port}
+[console]
+port = {console_port}
 [canary]
 shares = [0.5]
 check_every_s = 0.05
@@ -28,7 +30,12 @@ def write_settings_file(folder: Path) -> Path:
     """Write `ratchet.toml` with the application `desk` and free ports; return its path."""
     file = folder / "ratchet.toml"
     file.write_text(
-        SETTINGS.format(folder=folder, engine_port=free_port(), gateway_port=free_port())
+        SETTINGS.format(
+            folder=folder,
+            engine_port=free_port(),
+            gateway_port=free_port(),
+            console_port=free_port(),
+        )
     )
     return file
 

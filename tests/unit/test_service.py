@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import SettingsError, StateError
-from core.settings import EngineSettings, GatewaySettings, Settings
+from core.settings import ConsoleSettings, EngineSettings, GatewaySettings, Settings
 from loop.service import (
     Pace,
     Process,
@@ -66,6 +66,7 @@ def settings(folder: Path) -> Settings:
         data_dir=folder / "data",
         engine=EngineSettings(port=free_port()),
         gateway=GatewaySettings(port=free_port()),
+        console=ConsoleSettings(port=free_port()),
     )
 
 

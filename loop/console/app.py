@@ -1,0 +1,170 @@
+"""The console's app: pages for operators, rendered here, that work without JavaScript.
+
+Settings and the process's parts come in, a Litestar app comes out. Nothing is fetched from
+elsewhere; no page may be framed or kept in a cache; every form carries a token against forgery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from litestar import Litestar, Request, Response, Router, get
+from litestar.config.csrf import CSRFConfig
+from litestar.contrib.jinja import JinjaTemplateEngine
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.middleware.session.client_side import CookieBackendConfig
+from litestar.response import Redirect, Template
+from litestar.template.config import TemplateConfig
+
+from core.errors import RatchetError, RateLimitError
+from core.keys import Keys
+from core.settings import LOOPBACK_HOSTS, Settings
+from feedback.key_ring import KeyRing
+from feedback.store import Store
+from feedback.web_file import load_web_file
+from loop.console.keys import key_routes
+from loop.console.login import NotSignedIn, guard, login_routes
+
+FOLDER = Path(__file__).parent
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",  # forms of our own pages still say where they came from
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+AnyRequest = Request[Any, Any, Any]
+
+_log = structlog.get_logger(__name__)
+
+
+def create_console(settings: Settings, *, store: Store, keys: Keys) -> Litestar:
+    """Return the console's app."""
+    callers = KeyRing(settings, store)
+    secure = settings.console.host not in LOOPBACK_HOSTS  # then it stands behind TLS
+    pages = Router("/", route_handlers=key_routes(store, callers), guards=[guard(callers)])
+    cookies = CookieBackendConfig(
+        secret=_secret(keys, "session"),
+        key="ratchet-console",
+        max_age=int(settings.console.session_s),
+        httponly=True,
+        secure=secure,
+        samesite="strict",
+    )
+    return Litestar(
+        route_handlers=[pages, *login_routes(callers), *_files(), _home, _live],
+        middleware=[cookies.middleware],
+        csrf_config=CSRFConfig(
+            secret=_secret(keys, "csrf").hex(), cookie_secure=secure, cookie_samesite="strict"
+        ),
+        template_config=TemplateConfig(directory=FOLDER / "templates", engine=JinjaTemplateEngine),
+        exception_handlers={
+            NotSignedIn: _to_login,
+            RatchetError: _refuse,
+            HTTPException: _refuse_http,
+            Exception: _crash,
+        },
+        after_request=_with_headers,
+        state=State({"callers": callers}),
+        lifespan=[_refreshing(callers, settings.gateway.route_refresh_s)],
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+@get("/")
+async def _home() -> Redirect:
+    return Redirect("/keys")
+
+
+@get("/health/live")
+async def _live() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+def _files() -> list[Any]:
+    files = {
+        path.name: load_web_file(path, cache_control="no-cache")
+        for path in (FOLDER / "web").iterdir()
+    }
+
+    @get("/web/{name:str}")
+    async def serve(request: AnyRequest, name: str) -> Response[bytes]:
+        if name not in files:
+            raise HTTPException(status_code=404, detail=f"no file {name!r}")
+        return files[name].response(request)
+
+    return [serve]
+
+
+def _refreshing(callers: KeyRing, every_s: float) -> Any:
+    @asynccontextmanager
+    async def running(_app: Litestar) -> AsyncGenerator[None]:
+        await asyncio.to_thread(callers.refresh)
+        task = asyncio.create_task(callers.refresh_forever(every_s))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    return running
+
+
+def _secret(keys: Keys, purpose: str) -> bytes:
+    """Return a key of its own for a purpose: sessions last over restarts, and end nowhere else."""
+    return hmac.new(keys.subject, f"console {purpose}".encode(), hashlib.sha256).digest()
+
+
+async def _with_headers(response: Response[Any]) -> Response[Any]:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _to_login(_request: AnyRequest, _error: Exception) -> Response[Any]:
+    return Redirect("/login", status_code=303, headers=HEADERS)
+
+
+def _refuse(_request: AnyRequest, error: RatchetError) -> Response[Any]:
+    headers = dict(HEADERS)
+    if isinstance(error, RateLimitError):
+        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    return _error_page(error.http_status, error.message, headers)
+
+
+def _refuse_http(request: AnyRequest, error: HTTPException) -> Response[Any]:
+    if error.status_code >= 500:
+        return _crash(request, error)
+    told = "This form has expired: go back, reload the page and send it again."
+    return _error_page(error.status_code, told if "CSRF" in error.detail else error.detail)
+
+
+def _crash(request: AnyRequest, error: Exception) -> Response[Any]:
+    _log.error("console_crashed", path=request.url.path, exc_info=error)
+    return _error_page(500, "An unexpected fault, now in the console's log.")
+
+
+def _error_page(status: int, message: str, headers: dict[str, str] | None = None) -> Response[Any]:
+    context = {"status": status, "message": message}
+    return Template("error.html", context=context, status_code=status, headers=headers or HEADERS)

@@ -1,0 +1,69 @@
+"""The console's process: its port, its server, its end.
+
+ratchet console
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+
+import structlog
+import uvicorn
+
+from core.keys import Keys
+from core.settings import Settings
+from feedback.store import Store
+from loop.console.app import create_console
+from serving.launcher import port_error
+
+STOP_S = 5  # pages are short
+
+_log = structlog.get_logger(__name__)
+
+
+def run_console(settings: Settings, *, store: Store, keys: Keys, stop: threading.Event) -> None:
+    """Serve until `stop` is set.
+
+    Raises: SettingsError when the port cannot be had.
+    """
+    host, port = settings.console.host, settings.console.port
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise port_error(error, host, port, "console") from error
+        server = _server(create_console(settings, store=store, keys=keys))
+        waiting = threading.Thread(target=_exit_when_set, args=(stop, server), daemon=True)
+        waiting.start()
+        _log.info("console_listening", url=settings.console.url)
+        asyncio.run(server.serve(sockets=[listener]))
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to who runs it: they set `stop`."""
+
+    def install_signal_handlers(self) -> None:
+        """Install none."""
+
+
+def _server(app: object) -> uvicorn.Server:
+    return _Server(
+        uvicorn.Config(
+            app,  # pyright: ignore[reportArgumentType] (uvicorn's own type is narrower than ASGI)
+            timeout_graceful_shutdown=STOP_S,
+            lifespan="on",
+            ws="none",
+            proxy_headers=False,
+            access_log=False,
+            server_header=False,
+            log_config=None,
+        )
+    )
+
+
+def _exit_when_set(stop: threading.Event, server: uvicorn.Server) -> None:
+    stop.wait()
+    server.should_exit = True
