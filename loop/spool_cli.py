@@ -41,16 +41,20 @@ def spool_status(context: typer.Context, as_json: AsJson = False) -> None:
         out.print(f"no process has written anything to {settings.spool_dir} yet", soft_wrap=True)
         return
     print_table(
-        ("spool", "writer", "records", "oldest", "waiting", "for", "held", "full", "files", "bad"),
+        ("spool", "writer", "records", "oldest", "waiting", "held", "files"),
         [
             (
                 *(spool.name, str(spool.writer or "none"), f"{spool.records:,}"),
-                *(age(spool.oldest_s), f"{spool.waiting:,}", age(spool.waiting_s)),
-                *(f"{spool.bytes / MB:,.1f} of {spool.max_bytes / MB:,.0f} MB",),
-                *(f"{spool.share:.0%}", str(spool.segments), str(spool.damaged)),
+                age(spool.oldest_s),
+                f"{spool.waiting:,}" + (f", {age(spool.waiting_s)}" if spool.waiting else ""),
+                f"{spool.bytes / MB:,.0f} MB, {spool.share:.0%}",
+                str(spool.segments) + (f", {spool.damaged} bad" if spool.damaged else ""),
             )
             for spool in spools
         ],
+    )
+    out.print(
+        f"each may hold {settings.log.max_bytes / MB:,.0f} MB: log.max_bytes", highlight=False
     )
 
 

@@ -44,7 +44,7 @@ class WholeRow(NamedTuple):
 
 def checksum(offset: int, topic: str, key: str, value: bytes) -> int:
     """Return the CRC-32 of a record: SQLite itself does not notice a changed value."""
-    return crc32(value, crc32(f"{offset} {topic} {key}".encode()))
+    return crc32(value, crc32(key.encode(), crc32(topic.encode(), offset & 0xFFFFFFFF)))
 
 
 def carve(path: Path) -> dict[int, WholeRow]:

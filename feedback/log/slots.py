@@ -22,7 +22,7 @@ from typing import IO
 
 import structlog
 
-from core.errors import SettingsError, StateError
+from core.errors import LogFullError, SettingsError, StateError
 from feedback.log.protocol import Depth, NewRecord
 from feedback.log.spool import Spool, SpoolLimits, is_left_open
 
@@ -124,8 +124,14 @@ class ProcessLog:
         self.open().append(records)
 
     def depth(self) -> Depth:
-        """Return what the spool holds. Raises: SettingsError when it cannot be opened."""
-        return self.open().depth()
+        """Return what the spool holds; full, while its disk is too full to open it.
+
+        Raises: SettingsError when it cannot be opened for another reason.
+        """
+        try:
+            return self.open().depth()
+        except LogFullError:
+            return Depth(0, self._limits.max_bytes, self._limits.max_bytes)
 
     def close(self) -> None:
         """Close the spool and free its slot; closing twice does nothing."""

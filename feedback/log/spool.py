@@ -168,8 +168,9 @@ class Spool:
     def _is_due(self) -> bool:
         if self._writer.records == 0:
             return False
-        age_s = time.monotonic() - self._writer.opened_s
-        return self._writer.bytes >= self.limits.rotate_bytes or age_s >= self.limits.segment_s
+        if self._writer.taken_bytes >= self.limits.rotate_bytes:
+            return True
+        return time.monotonic() - self._writer.opened_s >= self.limits.segment_s
 
     def _rotate(self) -> None:
         """Begin the next segment and seal this one.
@@ -179,7 +180,7 @@ class Spool:
         """
         self._must_rotate = True
         sealing = self._writer
-        self._writer = self._begin(max(sealing.next, first_offset(sealing.path) + 1))
+        self._writer = self._begin(max(sealing.next, sealing.first + 1))
         self._must_rotate = False
         records = sealing.records
         sealing.close()  # its log goes into its file: only now is its size known

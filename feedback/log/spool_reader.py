@@ -19,6 +19,8 @@ from feedback.log.protocol import Partition, Record
 from feedback.log.salvage import is_damage, is_new, salvaged
 from feedback.log.segment import SegmentReader, Waiting, first_offset, segment_files
 
+MAX_OPEN = 8  # files at a time, of each spool: a spool may have thousands
+
 T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
@@ -29,7 +31,8 @@ class SpoolReader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._open: dict[Path, SegmentReader] = {}
+        self._open: dict[Path, SegmentReader] = {}  # the one that was used last is last
+        self._ends: dict[Path, dict[str, int]] = {}  # of sealed segments, which get no more
         self._damaged: set[Path] = set()
         self._lock = threading.Lock()
 
@@ -38,7 +41,7 @@ class SpoolReader:
         partition = Partition(topic, self.folder.name)
         records: list[Record] = []
         with self._lock:
-            for path in self._from(after):
+            for path in self._from(topic, after):
                 room = limit - len(records)
                 rows = self._ask(path, lambda seg, n=room: seg.read(topic, after=after, limit=n))
                 records += [Record(partition, *row) for row in rows or []]
@@ -51,13 +54,13 @@ class SpoolReader:
         found: dict[str, int] = {}
         with self._lock:
             for path in self._refresh():
-                found |= self._ask(path, SegmentReader.ends) or {}
+                found |= self._ends_of(path) or {}
         return found
 
     def ends_of(self, path: Path) -> dict[str, int] | None:
         """Return the newest offset of each topic in one segment; None if it is gone."""
         with self._lock:
-            return self._ask(path, SegmentReader.ends)
+            return self._ends_of(path)
 
     def is_damaged(self, path: Path) -> bool:
         """Return whether the segment has shown damage so far."""
@@ -72,7 +75,8 @@ class SpoolReader:
         """Return what there is of `topic` above `after`."""
         with self._lock:
             asked = [
-                self._ask(path, lambda seg: seg.waiting(topic, after)) for path in self._from(after)
+                self._ask(path, lambda seg: seg.waiting(topic, after))
+                for path in self._from(topic, after)
             ]
         parts = [part for part in asked if part is not None and part.records]
         return Waiting(sum(part.records for part in parts), parts[0].since if parts else None)
@@ -80,8 +84,8 @@ class SpoolReader:
     def oldest_at(self) -> float | None:
         """Return when the oldest record came in, in seconds since 1970."""
         with self._lock:
-            asked = [self._ask(path, SegmentReader.oldest_at) for path in self._refresh()]
-        return next((at for at in asked if at is not None), None)
+            asked = (self._ask(path, SegmentReader.oldest_at) for path in self._refresh())
+            return next((at for at in asked if at is not None), None)
 
     def offset_at(self, instant: float) -> int:
         """Return the highest offset of records older than `instant`, in seconds since 1970."""
@@ -98,16 +102,28 @@ class SpoolReader:
                 reader.close()
             self._open.clear()
 
-    def _from(self, after: int) -> list[Path]:
-        """Return the segments that may hold offsets above `after`."""
+    def _from(self, topic: str, after: int) -> list[Path]:
+        """Return the segments that have records of `topic` above `after`, or may get some."""
         paths = self._refresh()
         later = [number for number, path in enumerate(paths) if first_offset(path) > after + 1]
-        return paths[max(later[0] - 1, 0) :] if later else paths[-1:]
+        sealed = paths[max(later[0] - 1, 0) : -1] if later else []
+        found = [path for path in sealed if (self._ends_of(path) or {}).get(topic, 0) > after]
+        return found + paths[-1:]
+
+    def _ends_of(self, path: Path) -> dict[str, int] | None:
+        if path in self._ends:
+            return self._ends[path]
+        newest = self._newest()  # before it is asked: what is sealed then gets no more
+        ends = self._ask(path, SegmentReader.ends)
+        if ends is not None and path != newest:
+            self._ends[path] = ends
+        return ends
 
     def _refresh(self) -> list[Path]:
         paths = segment_files(self.folder)
         for path in [path for path in self._open if path not in paths]:
-            self._open.pop(path).close()
+            self._drop(path)
+        self._ends = {path: ends for path, ends in self._ends.items() if path in paths}
         self._damaged.intersection_update(paths)
         return paths
 
@@ -133,11 +149,18 @@ class SpoolReader:
         if path in self._open and self._open[path].is_stale:
             self._drop(path)
         if path not in self._open:
-            self._open[path] = SegmentReader.open(path)
+            reader = self._keep(path, SegmentReader.open(path))
             if path != self._newest():  # which is being written
-                self._open[path].verify()
+                reader.verify()
             self._damaged.discard(path)  # its writer may have mended it
-        return self._open[path]
+        return self._keep(path, self._open.pop(path))
+
+    def _keep(self, path: Path, reader: SegmentReader) -> SegmentReader:
+        """Return the reader, kept open; the one that was not used for longest makes room."""
+        self._open[path] = reader
+        if len(self._open) > MAX_OPEN:
+            self._drop(next(iter(self._open)))
+        return reader
 
     def _drop(self, path: Path) -> None:
         if reader := self._open.pop(path, None):
@@ -152,8 +175,8 @@ class SpoolReader:
             _log.error("segment_unreadable", file=str(path), error=str(error))
         if path == self._newest():
             return None
-        self._open[path] = SegmentReader(path, salvaged(path), follows=False)
-        return question(self._open[path])
+        self._ends.pop(path, None)  # less may be left than there seemed
+        return question(self._keep(path, SegmentReader(path, salvaged(path), follows=False)))
 
     def _newest(self) -> Path | None:
         return max(segment_files(self.folder), default=None)

@@ -39,7 +39,6 @@ class SpoolSource:
         self._topics = topics
         self._keeping = keeping
         self._readers: dict[str, SpoolReader] = {}
-        self._ends: dict[Path, dict[str, int]] = {}  # of sealed segments, which never change
 
     def assigned(self) -> list[Partition]:
         """Return every topic of every spool there is now, one topic after the other."""
@@ -98,13 +97,9 @@ class SpoolSource:
                 break
             crowded_bytes -= path.stat().st_size
             (set_aside if reader.is_damaged(path) else remove)(path)
-            self._ends.pop(path, None)
 
     def _is_applied(self, reader: SpoolReader, path: Path, positions: Mapping[str, int]) -> bool:
-        ends = self._ends.get(path)
-        if ends is None or reader.is_damaged(path):  # then less may be left than there seemed
-            ends = reader.ends_of(path)
-            if ends is None:  # it has no table, and so nothing in it
-                return is_new(path)
-            self._ends[path] = ends
+        ends = reader.ends_of(path)
+        if ends is None:  # it has no table, and so nothing in it
+            return is_new(path)
         return all(ends.get(topic, 0) <= position for topic, position in positions.items())

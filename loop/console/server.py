@@ -39,18 +39,13 @@ def run_console(settings: Settings, *, store: Store, keys: Keys, stop: threading
         waiting = threading.Thread(target=_exit_when_set, args=(stop, server), daemon=True)
         waiting.start()
         _log.info("console_listening", url=settings.console.url)
+        # uvicorn takes the signals while it serves, and raises them again when it has stopped
         asyncio.run(server.serve(sockets=[listener]))
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to who runs it: they set `stop`."""
-
-    def install_signal_handlers(self) -> None:
-        """Install none."""
+        _log.info("console_stopped", url=settings.console.url)
 
 
 def _server(app: object) -> uvicorn.Server:
-    return _Server(
+    return uvicorn.Server(
         uvicorn.Config(
             app,  # pyright: ignore[reportArgumentType] (uvicorn's own type is narrower than ASGI)
             timeout_graceful_shutdown=STOP_S,

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,23 +22,35 @@ from core.ids import new_id
 from core.settings import FILE_VARIABLE, load_settings
 from feedback.events import INTERACTIONS_TOPIC, InteractionFinished, encode
 from feedback.log.protocol import NewRecord
+from feedback.log.segment import SegmentReader, segment_files
+from feedback.log.slots import owner, spool_folders
+from feedback.log.spool import Spool, SpoolLimits
 from feedback.tables import Interaction
+from loop.chores import Chores, chores_of, spool_chores
 from loop.spool_cli import age
 from loop.wiring import Parts, open_parts
+from tests.ports import free_port
 from tests.unit.loop_world import write_settings_file
+from tests.unit.spool_world import ROOT
 from tests.unit.test_cli import ratchet
 
 
-@pytest.fixture
-def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
-    """The parts of a gateway that runs while commands are called."""
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working folder, no settings, and afterwards the log configuration of before."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(FILE_VARIABLE, "set, so that it is restored")
     monkeypatch.delenv(FILE_VARIABLE)
     logs = structlog.get_config()
-    with open_parts(load_settings(write_settings_file(tmp_path)), "gateway") as opened:
-        yield opened
+    yield tmp_path
     structlog.configure(**logs)
+
+
+@pytest.fixture
+def parts(place: Path) -> Iterator[Parts]:
+    """The parts of a gateway that runs while commands are called."""
+    with open_parts(load_settings(write_settings_file(place)), "gateway") as opened:
+        yield opened
 
 
 def answer(parts: Parts, count: int) -> None:
@@ -121,3 +140,61 @@ def test_a_wrong_time_is_refused_with_examples(
 def test_ages_are_told_in_the_largest_fitting_unit(seconds: float, told: str) -> None:
     """People read days, not seconds."""
     assert age(seconds) == told
+
+
+def test_two_gateways_of_one_machine_have_spools_of_their_own(place: Path) -> None:
+    """On two ports and one data folder; what both have logged is one event log."""
+    file = write_settings_file(place)
+    ports = [free_port(), free_port()]
+    command = [sys.executable, "-m", "loop.cli", "--settings", str(file), "gateway"]
+    with ExitStack() as running:
+        for port in ports:
+            gateway = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=os.environ | {"RATCHET_GATEWAY__PORT": str(port)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            running.callback(gateway.wait)
+            running.callback(gateway.terminate)
+        for port in ports:
+            wait_until_alive(port)
+        spools = spool_folders(load_settings(file).spool_dir)
+        assert [folder.name.rpartition("-")[0] for folder in spools] == ["gateway-0", "gateway-1"]
+        assert len({owner(folder) for folder in spools} - {None, 0}) == 2
+    assert [owner(folder) for folder in spools] == [None, None]
+
+
+def wait_until_alive(port: int) -> None:
+    """Return when the gateway answers."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=5):
+                return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_chores_let_go_of_what_was_applied_while_nothing_comes_in(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once its time is over, and also of a process that died."""
+    settings = parts.settings
+    quick = settings.model_copy(update={"log": settings.log.model_copy(update={"keep_s": 0.0})})
+    dead = Spool(settings.spool_dir / "gateway-7-dead", SpoolLimits(1 << 24))
+    dead.append([NewRecord(INTERACTIONS_TOPIC, "k", b"{}")])
+    shutil.copytree(dead.folder, settings.spool_dir / "gateway-8-crashed")
+    dead.close()
+    with open_parts(quick, "ingest") as consumer:
+        consumer.ingest().drain()
+        chores = Chores(spool_chores(quick, lambda: None))
+        chores.run_due()  # seals what the crashed one left
+        for chore in chores_of(consumer):
+            if "spools" in chore.name:
+                chore.run()
+    for name in ("gateway-7-dead", "gateway-8-crashed"):
+        [left] = segment_files(settings.spool_dir / name)
+        assert SegmentReader.open(left).last() == 0

@@ -64,6 +64,7 @@ spool.close()
 if kind == "disk":  # to the last byte, so that nothing can be opened
     pour(place / "rest", 1 << 30)
     log = ProcessLog(place, "spool", limits, durable=True)
+    assert log.depth().bytes == limits.max_bytes, "a gateway starts, and says that it is full"
     try:
         log.append(one("refused"))
     except LogFullError as error:

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from core.errors import StateError
+from feedback.log.protocol import Partition
 from feedback.log.segment import segment_files
 from feedback.log.slots import ProcessLog, claim, owner, seal_abandoned, spool_folders
 from feedback.log.spool import Spool, SpoolLimits
+from feedback.log.spool_source import Keeping, SpoolSource
 from tests.unit.spool_world import LIMITS, ROOT, keys, one
 
 # Appends records until it is told to stop or killed, and says each number once it is durable.
@@ -65,6 +67,47 @@ def test_acknowledged_records_survive_kill_9_at_any_moment(tmp_path: Path) -> No
     assert len(stored) - len(acknowledged) <= 20
     assert len(segment_files(tmp_path / "spool")) > 20
     spool.close()
+
+
+def test_a_consumer_gets_everything_while_its_writer_is_killed_again_and_again(
+    tmp_path: Path,
+) -> None:
+    """Each acknowledged record once and in order, while segments are sealed and let go."""
+    source = SpoolSource(tmp_path, ["t"], Keeping(0, 1 << 26))
+    chance = random.Random(7)
+    positions: dict[Partition, int] = {}
+    got: list[int] = []
+    acknowledged: list[int] = []
+
+    def consume() -> None:
+        positions.update({part: positions.get(part, 0) for part in source.assigned()})
+        for record in source.read(positions, limit=100):
+            got.append(int(record.key))
+            positions[record.partition] = record.offset
+        source.applied(positions)
+
+    for _ in range(8):
+        process = child(tmp_path / "gateway-0-a", len(acknowledged))
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        for _ in range(chance.randint(1, 300)):
+            lines.append(process.stdout.readline())
+            if chance.random() < 0.1:
+                consume()
+        process.kill()
+        lines += process.stdout.read().splitlines()
+        process.wait()
+        process.stdout.close()
+        acknowledged += [int(line) for line in lines if line.strip()]
+    Spool(tmp_path / "gateway-0-a", LIMITS).close()
+    while source.behind(positions):
+        consume()
+    consume()
+    assert set(acknowledged) <= set(got)
+    assert got == sorted(got)
+    assert len(got) - len(acknowledged) <= 8
+    assert len(segment_files(tmp_path / "gateway-0-a")) == 1
+    source.close()
 
 
 def test_each_process_has_a_spool_of_its_own(tmp_path: Path) -> None:

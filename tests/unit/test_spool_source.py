@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
+import pytest
+from structlog.testing import capture_logs
+
 from feedback.log.protocol import NewRecord, Partition
-from feedback.log.segment import segment_files
+from feedback.log.segment import segment_files, segment_path
 from feedback.log.spool import Spool, SpoolLimits
+from feedback.log.spool_erasure import erase_records
+from feedback.log.spool_reader import MAX_OPEN
 from feedback.log.spool_source import Keeping, SpoolSource
 
 LIMITS = SpoolLimits(1 << 24, segment_bytes=1 << 16)
@@ -89,3 +95,74 @@ def test_a_segment_stays_while_another_topic_in_it_is_unread(tmp_path: Path) -> 
     assert segment_files(spool.folder) == before[-1:]
     source.close()
     spool.close()
+
+
+def test_what_waits_is_counted_exactly(tmp_path: Path) -> None:
+    """Over segments, and though offsets leave out a million at each opening."""
+    for _ in range(3):
+        filled(tmp_path, "gateway-0-a", 150).close()
+    source = SpoolSource(tmp_path, ["t", "other"], Keeping(60, 1 << 24))
+    positions = dict.fromkeys(source.assigned(), 0)
+    part = Partition("t", "gateway-0-a")
+    assert source.behind(positions) == {part: 450}
+    assert source.behind(positions | {part: 100}) == {part: 350}
+    assert source.behind(dict(source.ends())) == {}
+    source.close()
+
+
+def test_a_reader_sees_what_an_erasure_rewrote(tmp_path: Path) -> None:
+    """Also in a segment that it has open; the tombstone is intact, and nothing seems damaged."""
+    spool = filled(tmp_path, "gateway-0-a", 300)
+    source = SpoolSource(tmp_path, ["t"], Keeping(60, 1 << 24))
+    part = Partition("t", "gateway-0-a")
+    source.assigned()
+    assert all(record.value for record in source.read({part: 0}, limit=1_000))
+    assert erase_records(tmp_path, lambda _topic, _value: True) == 300
+    with capture_logs() as logs:
+        assert [record.value for record in source.read({part: 0}, limit=1_000)] == [b""] * 300
+        source.applied({})
+    assert logs == []
+    source.close()
+    spool.close()
+
+
+def test_a_spool_of_many_segments_needs_few_open_files(tmp_path: Path) -> None:
+    """Also for a topic of which there is nothing: its reader knows where it need not look."""
+    spool = Spool(tmp_path / "gateway-0-a", LIMITS)
+    for _ in range(30):
+        spool.append([NewRecord("t", "k", b"x" * 500)] * 100)
+    assert len(segment_files(spool.folder)) > 25
+    source = SpoolSource(tmp_path, ["t", "rare"], Keeping(60, 1 << 24))
+    source.assigned()
+    before = open_files()
+    found = source.read(
+        {Partition("t", "gateway-0-a"): 0, Partition("rare", "gateway-0-a"): 0}, limit=5_000
+    )
+    assert len(found) == 3_000
+    assert open_files() <= before + 3 * MAX_OPEN
+    source.close()
+    spool.close()
+
+
+def test_nothing_goes_into_a_segment_that_readers_take_for_sealed(tmp_path: Path) -> None:
+    """When beginning the next one breaks off, the next append begins it first."""
+    spool = Spool(tmp_path / "gateway-0-a", LIMITS)
+    spool.append([NewRecord("t", "first", b"x" * (1 << 16))])
+    obstacle = segment_path(spool.folder, 2)
+    obstacle.mkdir()
+    with pytest.raises(sqlite3.OperationalError):
+        spool.append([NewRecord("t", "refused", b"")])
+    source = SpoolSource(tmp_path, ["t"], Keeping(0, 1 << 24))
+    positions = dict.fromkeys(source.assigned(), 1)
+    source.applied(positions)
+    assert segment_files(spool.folder) == [obstacle], "to readers the first one was sealed"
+    obstacle.rmdir()
+    spool.append([NewRecord("t", "next", b"")])
+    assert [record.key for record in source.read(positions, limit=10)] == ["next"]
+    source.close()
+    spool.close()
+
+
+def open_files() -> int:
+    """Return how many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
