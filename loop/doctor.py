@@ -31,6 +31,7 @@ from feedback.log.spool_status import spool_statuses
 from feedback.store import Store
 from feedback.tables import Interaction
 from loop.check import Check
+from loop.kafka_check import kafka_checks
 from loop.ports import engine_check, gateway_check
 from serving.hardware import Hardware, detect
 
@@ -59,6 +60,7 @@ def checks(settings: Settings) -> list[Check]:
         folder_check(settings.data_dir),
         store_check(settings.store_address),
         log_check(settings),
+        *kafka_checks(settings),
         engine_check(settings),
         gateway_check(settings),
     ]

@@ -81,20 +81,34 @@ def make_consumer(kafka: KafkaSettings, **own: Any) -> KafkaConsumer:
         return KafkaConsumer(**(client_options(kafka) | fixed | own))
 
 
-def make_topics(kafka: KafkaSettings) -> dict[str, int]:
-    """Make the topics that are missing, and return how many partitions each one has.
-
-    Those that are there are left as they are.
+def make_topics(kafka: KafkaSettings) -> None:
+    """Make the topics that are missing; those that are there are left as they are.
 
     Raises: LogUnavailableError, SettingsError.
     """
+    with _administering(kafka) as admin:
+        for topic in sorted(set(TOPICS) - set(admin.list_topics())):
+            _make_topic(admin, topic, kafka)
+
+
+def partition_counts(kafka: KafkaSettings) -> dict[str, int]:
+    """Return how many partitions each of our topics has, as far as it is there.
+
+    Raises: LogUnavailableError, SettingsError.
+    """
+    with _administering(kafka) as admin:
+        there = [topic for topic in TOPICS if topic in set(admin.list_topics())]
+        described = admin.describe_topics(there) if there else []
+        return {topic["name"]: len(topic["partitions"]) for topic in described}
+
+
+@contextmanager
+def _administering(kafka: KafkaSettings) -> Generator[Any]:
+    """Give an administrator's client; its stub knows less than it does."""
     with faults(kafka):
-        admin: Any = KafkaAdminClient(**client_options(kafka))  # its stub knows less than it does
+        admin: Any = KafkaAdminClient(**client_options(kafka))
         try:
-            missing = set(TOPICS) - set(admin.list_topics())
-            for topic in sorted(missing):
-                _make_topic(admin, topic, kafka)
-            return _partition_counts(admin)
+            yield admin
         finally:
             admin.close()
 
@@ -140,8 +154,3 @@ def _make_topic(admin: Any, topic: str, kafka: KafkaSettings) -> None:
     if code not in {0, TopicAlreadyExistsError.errno}:  # another relay may have been quicker
         raise for_code(code)(answer["topics"][0].get("error_message") or topic)
     _log.info("topic_made", topic=topic, partitions=kafka.partitions)
-
-
-def _partition_counts(admin: Any) -> dict[str, int]:
-    described = admin.describe_topics(list(TOPICS))
-    return {topic["name"]: len(topic["partitions"]) for topic in described}

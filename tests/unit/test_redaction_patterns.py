@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.errors import SettingsError
 from core.patterns import checked_pattern
-from core.settings import load_settings
+from core.settings import FILE_VARIABLE, load_settings
 from feedback.redaction.redactor import Redactor
 
 CUSTOMER = {"customer_number": r"KD-\d{6}"}
@@ -74,9 +74,15 @@ def test_what_passes_is_quick_on_any_text(pattern: str) -> None:
         assert time.process_time() - began < 0.5
 
 
-def test_settings_tell_a_wrong_pattern_as_they_load(tmp_path: Path) -> None:
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A settings file; that it was read is forgotten afterwards, as the variable that names it."""
+    monkeypatch.setenv(FILE_VARIABLE, "set, so that it is restored")
+    return tmp_path / "ratchet.toml"
+
+
+def test_settings_tell_a_wrong_pattern_as_they_load(file: Path) -> None:
     """The service does not start with it, and the message has application and pattern."""
-    file = tmp_path / "ratchet.toml"
     file.write_text(
         "[applications.shop]\napi_key = 'key'\nredaction_patterns = {customer = 'KD-[0-9]+'}\n"
     )
@@ -84,9 +90,8 @@ def test_settings_tell_a_wrong_pattern_as_they_load(tmp_path: Path) -> None:
         load_settings(file)
 
 
-def test_two_names_that_share_a_placeholder_are_refused(tmp_path: Path) -> None:
+def test_two_names_that_share_a_placeholder_are_refused(file: Path) -> None:
     """Placeholders are in capitals, so names must differ in more than case."""
-    file = tmp_path / "ratchet.toml"
     file.write_text("[applications.shop]\napi_key='k'\nredaction_patterns={kd='a1', KD='b2'}\n")
     with pytest.raises(SettingsError, match="kd and KD would share a placeholder"):
         load_settings(file)
