@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from core.errors import LogFullError
@@ -39,3 +41,42 @@ def fill(spool: Spool) -> tuple[int, LogFullError]:
         except LogFullError as error:
             return number, error
     raise AssertionError("never")
+
+
+def append_until_killed(folder: Path, first: int, told: Connection) -> None:
+    """Append records of small segments, and tell each one's number once it is durable."""
+    spool = Spool(folder, SpoolLimits(1 << 26, segment_bytes=1 << 16))
+    for number in itertools.count(first):
+        spool.append(one(str(number), 500))
+        told.send(number)
+
+
+class DoomedWriter:
+    """A process that appends to the spool in `folder` from number `first` on, until it is killed.
+
+    Forked from a server that has imported everything, so that many of them take little time.
+    """
+
+    def __init__(self, folder: Path, first: int) -> None:
+        context = get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        self._told, telling = context.Pipe(duplex=False)
+        self._process = context.Process(target=append_until_killed, args=(folder, first, telling))
+        self._process.start()
+        telling.close()
+
+    def next(self) -> int:
+        """Return the next number that is durable, when it is."""
+        return self._told.recv()
+
+    def kill(self) -> list[int]:
+        """Kill it by signal 9; return the numbers that it had still told."""
+        self._process.kill()
+        self._process.join()
+        rest: list[int] = []
+        while True:
+            try:
+                rest.append(self._told.recv())
+            except EOFError:
+                self._told.close()
+                return rest

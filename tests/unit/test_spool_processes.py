@@ -20,52 +20,24 @@ from feedback.log.segment import segment_files
 from feedback.log.slots import ProcessLog, claim, owner, seal_abandoned, spool_folders
 from feedback.log.spool import Spool, SpoolLimits
 from feedback.log.spool_source import Keeping, SpoolSource
-from tests.unit.spool_world import LIMITS, ROOT, keys, one
-
-# Appends records until it is told to stop or killed, and says each number once it is durable.
-APPENDING_CHILD = """
-import itertools, sys
-from pathlib import Path
-from feedback.log.protocol import NewRecord
-from feedback.log.spool import Spool, SpoolLimits
-
-spool = Spool(Path(sys.argv[1]), SpoolLimits(1 << 26, segment_bytes=1 << 16))
-for number in itertools.count(int(sys.argv[2])):
-    spool.append([NewRecord("t", str(number), b"x" * 500)])
-    print(number, flush=True)
-"""
-
-
-def child(folder: Path, first: int) -> subprocess.Popen[str]:
-    """Start a process that appends to the spool in `folder`, from number `first` on."""
-    return subprocess.Popen(
-        [sys.executable, "-c", APPENDING_CHILD, str(folder), str(first)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+from tests.unit.spool_world import LIMITS, ROOT, DoomedWriter, keys, one
 
 
 def test_acknowledged_records_survive_kill_9_at_any_moment(tmp_path: Path) -> None:
     """A process killed while it appends or begins a segment loses no acknowledged record."""
     acknowledged: list[int] = []
     chance = random.Random(4)
-    for _ in range(20):
-        process = child(tmp_path / "spool", len(acknowledged))
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(chance.randint(1, 400))]
+    for _ in range(30):
+        writer = DoomedWriter(tmp_path / "spool", len(acknowledged))
+        acknowledged += [writer.next() for _ in range(chance.randint(1, 300))]
         time.sleep(chance.random() / 500)
-        process.kill()
-        lines += process.stdout.read().splitlines()
-        process.wait()
-        process.stdout.close()
-        acknowledged += [int(line) for line in lines if line.strip()]
+        acknowledged += writer.kill()
     spool = Spool(tmp_path / "spool", LIMITS)
     stored = [int(key) for key in keys(spool)]
     # each kill may leave one record that was written before its process could say so
     assert set(acknowledged) <= set(stored)
-    assert len(stored) - len(acknowledged) <= 20
-    assert len(segment_files(tmp_path / "spool")) > 20
+    assert len(stored) - len(acknowledged) <= 30
+    assert len(segment_files(tmp_path / "spool")) > 30
     spool.close()
 
 
@@ -86,26 +58,20 @@ def test_a_consumer_gets_everything_while_its_writer_is_killed_again_and_again(
             positions[record.partition] = record.offset
         source.applied(positions)
 
-    for _ in range(8):
-        process = child(tmp_path / "gateway-0-a", len(acknowledged))
-        assert process.stdout is not None
-        lines = [process.stdout.readline()]
+    for _ in range(12):
+        writer = DoomedWriter(tmp_path / "gateway-0-a", len(acknowledged))
         for _ in range(chance.randint(1, 300)):
-            lines.append(process.stdout.readline())
+            acknowledged.append(writer.next())
             if chance.random() < 0.1:
                 consume()
-        process.kill()
-        lines += process.stdout.read().splitlines()
-        process.wait()
-        process.stdout.close()
-        acknowledged += [int(line) for line in lines if line.strip()]
+        acknowledged += writer.kill()
     Spool(tmp_path / "gateway-0-a", LIMITS).close()
     while source.behind(positions):
         consume()
     consume()
     assert set(acknowledged) <= set(got)
     assert got == sorted(got)
-    assert len(got) - len(acknowledged) <= 8
+    assert len(got) - len(acknowledged) <= 12
     assert len(segment_files(tmp_path / "gateway-0-a")) == 1
     source.close()
 
