@@ -205,9 +205,12 @@ class LogSettings(Section):
     commit_every_ms: float = Field(default=5.0, ge=0.0)  # DESIGN: group commit waits at most 5 ms
     mode: Literal["durable", "async"] = "durable"
     max_bytes: int = Field(default=4 << 30, ge=1 << 20)  # of each process's spool
-    segment_bytes: int = Field(default=64 << 20, ge=1 << 18)  # then a spool begins its next file
-    segment_s: float = Field(default=3_600.0, gt=0.0)  # at the latest, if there is something in it
-    keep_s: float = Field(default=7 * 86_400.0, ge=0.0)  # applied records, for `spool replay`
+    # then a spool begins its next file; one is read through in 0.2 s at a start (decision 0021)
+    segment_bytes: int = Field(default=64 << 20, ge=1 << 18)
+    # or so late, if there is something in it; our choice: 24 files a day of an idle process
+    segment_s: float = Field(default=3_600.0, gt=0.0)
+    # applied records, for `spool replay`; Kafka's own log.retention.hours
+    keep_s: float = Field(default=7 * 86_400.0, ge=0.0)
     full_policy: Literal["refuse", "serve_unlogged"] = "refuse"
     metrics_host: str = "127.0.0.1"
     relay_metrics_port: Port | None = None  # for Prometheus; none: not served
