@@ -128,6 +128,7 @@ def test_the_same_thumb_again_takes_it_back(embedded: Embedded, key: str | None)
     assert effective(embedded.world) == []
     button.click() if key is None else button.press(key)
     expect(button).to_have_attribute("aria-pressed", "true")
+    wait_for(embedded.world, 3)
     assert [row.thumbs for row in effective(embedded.world)] == [False]
 
 
