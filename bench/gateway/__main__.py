@@ -26,6 +26,7 @@ from bench.gateway.measure import DIRECT, QUICK, Extent, Subject
 from bench.gateway.process import Busyness, Server, StartError, free_port, start, wait_until_up
 from bench.gateway.targets import TARGETS, Place, started
 from bench.gateway.upstream import Timing
+from bench.report import machine
 
 RESULTS = Path("bench/results")
 PARTS = {
@@ -85,7 +86,7 @@ def run(
     """Return the result of measuring `parts` of the targets `names`."""
     load_core, target_core = _cores()
     result: dict[str, Any] = {
-        "machine": report.machine(),
+        "machine": machine(),
         "settings": {
             "extent": asdict(extent),
             "mock": asdict(Timing()),

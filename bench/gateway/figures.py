@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bench.report import Goal, at_least, at_most, ratio
+
 Arrival = Literal["poisson", "constant"]
 
 GOAL_RATE_PER_S = 200.0  # where the added latency is measured; issue "Gateway", goals
@@ -134,17 +136,6 @@ def growth(samples: Sequence[tuple[float, float]]) -> Growth:
     return Growth(warm[0][1], warm[-1][1], slope * (last - warm[0][0]) / warm[0][1])
 
 
-@dataclass(frozen=True)
-class Goal:
-    """A goal and what came out; `measured` None: a part of it could not be measured."""
-
-    name: str
-    goal: float
-    measured: float | None
-    unit: str
-    met: bool
-
-
 def goals(result: Mapping[str, Any]) -> list[Goal]:
     """Return the goals of the issue "Gateway", computed from `result["targets"]`."""
     targets = result["targets"]
@@ -155,28 +146,28 @@ def goals(result: Mapping[str, Any]) -> list[Goal]:
         memory = None  # a shorter run shows no leak
     streams = _read(ours, "streams", "per_s")
     return [
-        _at_most(
+        at_most(
             "added p99 at 200 requests/s, durable",
             GOAL_ADDED_P99_MS,
             _read(ours, "latency", "added_p99_ms"),
             "ms",
         ),
-        _at_least(
+        at_least(
             "highest sustained rate to LiteLLM's",
             GOAL_TO_LITELLM,
-            _ratio(sustained, _read(targets.get("litellm"), "sustained", "rate_per_s")),
+            ratio(sustained, _read(targets.get("litellm"), "sustained", "rate_per_s")),
         ),
-        _at_least(
+        at_least(
             "highest sustained rate to vllm-router's",
             GOAL_TO_VLLM_ROUTER,
-            _ratio(sustained, _read(targets.get("vllm-router"), "sustained", "rate_per_s")),
+            ratio(sustained, _read(targets.get("vllm-router"), "sustained", "rate_per_s")),
         ),
-        _at_least(
+        at_least(
             "streams/s to direct",
             GOAL_TO_DIRECT_STREAMS,
-            _ratio(streams, _read(direct, "streams", "per_s")),
+            ratio(streams, _read(direct, "streams", "per_s")),
         ),
-        _at_most(
+        at_most(
             f"growth of memory over {GOAL_REQUESTS:,} requests",
             GOAL_GROWTH,
             None if memory is None else max(0.0, memory),
@@ -187,15 +178,3 @@ def goals(result: Mapping[str, Any]) -> list[Goal]:
 
 def _read(target: Mapping[str, Any] | None, part: str, name: str) -> float | None:
     return ((target or {}).get(part) or {}).get(name)
-
-
-def _ratio(value: float | None, other: float | None) -> float | None:
-    return None if value is None or not other else value / other
-
-
-def _at_most(name: str, goal: float, measured: float | None, unit: str) -> Goal:
-    return Goal(name, goal, measured, unit, measured is not None and measured < goal)
-
-
-def _at_least(name: str, goal: float, measured: float | None) -> Goal:
-    return Goal(name, goal, measured, "ratio", measured is not None and measured >= goal)

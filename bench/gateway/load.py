@@ -15,8 +15,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 from pathlib import Path
 from socket import socket
 
@@ -46,6 +47,8 @@ class Plan:
     connections: int = 512  # at most so many at once; who finds none free waits, and it counts
     grace_s: float = 3.0  # for the last answers
     core: int | None = None
+    more_bodies: Sequence[str] = ()  # the requests take turns
+    status: int = 200  # of an answer that is no failure
 
     def due_times_s(self) -> list[float]:
         """Return when each request is to leave."""
@@ -88,7 +91,7 @@ class Generator:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._poller = Poller()
-        self._request = _request(plan)
+        self._requests = cycle([_request(plan, body) for body in (plan.body, *plan.more_bodies)])
         self._lines: dict[int, _Line] = {}  # those with a request on them
         self._free: list[_Line] = []
         self._waiting: deque[float] = deque()
@@ -144,7 +147,7 @@ class Generator:
             self._lines[line.socket.fileno()] = line
             self._report.sent += 1
             try:
-                line.socket.send(self._request)
+                line.socket.send(next(self._requests))
             except OSError as error:
                 self._fail(line, type(error).__name__)
 
@@ -189,9 +192,9 @@ class Generator:
         now_s = time.perf_counter()
         del self._lines[line.socket.fileno()]
         self._free.append(line)
-        status = bytes(line.received[9:12])
-        if status != b"200":
-            self._count(f"status {status.decode()}")
+        status = line.received[9:12].decode()
+        if status != str(self._plan.status):
+            self._count(f"status {status}")
             return
         self._report.events += line.received.count(b"data: ")
         self._report.latencies_s.append(now_s - line.since_s)
@@ -228,8 +231,8 @@ def run_load(plan: Plan, sample: Callable[[], None] | None = None) -> Report:
     return Report(**json.loads(answer))
 
 
-def _request(plan: Plan) -> bytes:
-    body = plan.body.encode()
+def _request(plan: Plan, text: str) -> bytes:
+    body = text.encode()
     headers = {
         "host": f"127.0.0.1:{plan.port}",
         "content-type": "application/json",

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
+
+from bench.report import print_goals
 
 COLOURS = {
     "direct": "#8a8a8a",
@@ -28,28 +26,7 @@ COLOURS = {
     "vllm-router": "#d9a441",
 }
 
-NOISY_CORES = 0.2  # of other work: beyond it a p99 tells of the neighbours
-
 Numbers = Mapping[str, Any]
-
-
-def machine() -> dict[str, Any]:
-    """Return what the numbers depend on."""
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load_before": os.getloadavg()[0],
-    }
-
-
-def _cpu_model() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def write(result: Numbers, folder: Path) -> None:
@@ -64,14 +41,7 @@ def print_result(console: Console, result: Numbers) -> None:
     console.print(_targets_table(result))
     for name, reason in result["missing"].items():
         console.print(f"[bold red]{name} was not measured:[/] {reason}", highlight=False)
-    console.print(_goals_table(result))
-    busy = result["machine"]["others_busy_cores"]
-    if busy > NOISY_CORES:
-        console.print(
-            f"[bold red]Not a quiet machine:[/] others kept {busy:.1f} of "
-            f"{result['machine']['cores']} cores busy. Ratios in this run are what is left of it.",
-            highlight=False,
-        )
+    print_goals(console, result)
 
 
 MEASURES = {
@@ -104,17 +74,6 @@ def _targets_table(result: Numbers) -> Table:
 def _shown(numbers: Numbers, part: str, name: str, form: str) -> str:
     value = numbers.get(part, {}).get(name)
     return "-" if value is None else format(value, form)
-
-
-def _goals_table(result: Numbers) -> Table:
-    table = Table(title="Goals", title_justify="left")
-    for name in ("goal", "wanted", "measured", "unit", "met"):
-        table.add_column(name)
-    for goal in result["goals"]:
-        measured = "-" if goal["measured"] is None else f"{goal['measured']:.3g}"
-        met = "[green]yes[/]" if goal["met"] else "[bold red]no[/]"
-        table.add_row(goal["name"], f"{goal['goal']:.3g}", measured, goal["unit"], met)
-    return table
 
 
 def draw(result: Numbers) -> Figure:

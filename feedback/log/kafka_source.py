@@ -8,13 +8,13 @@ tools that show lag: what counts is what the store says. Knows nothing of what r
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import structlog
 from kafka import KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from core.errors import LogUnavailableError
@@ -61,8 +61,7 @@ class KafkaSource:
         """
         with faults(self._kafka):
             consumer = self._connected()
-            for part, position in after.items():
-                self._go_to(consumer, part, position)
+            self._go_to(consumer, after)
             polled = consumer.poll(timeout_ms=self._patience_ms(consumer), max_records=limit)
         records = [
             Record(_partition(where), raw.offset + 1, (raw.key or b"").decode(), raw.value or b"")
@@ -80,8 +79,11 @@ class KafkaSource:
         Raises: LogUnavailableError.
         """
         with faults(self._kafka):
-            ends = self._connected().end_offsets([_tp(part) for part in self.assigned()])
-        return {_partition(where): end for where, end in ends.items()}
+            ends = _ends(self._connected(), self.assigned())
+        for part, end in ends.items():
+            if self._next.get(part, 0) - 1 > end:  # made anew: the next read looks where to begin
+                del self._next[part]
+        return ends
 
     def behind(self, positions: Mapping[Partition, int]) -> dict[Partition, int]:
         """Return how far the end of each partition is from its position, where it is.
@@ -168,11 +170,22 @@ class KafkaSource:
                 )
             time.sleep(RETRY_S)
 
-    def _go_to(self, consumer: KafkaConsumer, part: Partition, position: int) -> None:
-        """Let the consumer give what follows `position` next, unless it will anyway."""
-        if self._next.get(part) != position + 1 and _tp(part) in consumer.assignment():
-            consumer.seek(_tp(part), position)
-            self._next[part] = position + 1
+    def _go_to(self, consumer: KafkaConsumer, after: Mapping[Partition, int]) -> None:
+        """Let the consumer give what follows each position next, where it would not anyway."""
+        mine = consumer.assignment()
+        moved = [
+            part
+            for part, position in after.items()
+            if self._next.get(part) != position + 1 and _tp(part) in mine
+        ]
+        ends = _ends(consumer, moved) if moved else {}
+        for part in moved:
+            # a topic that was made anew; not every broker says that the position is beyond its end
+            if after[part] > ends[part]:
+                consumer.seek_to_beginning(_tp(part))
+            else:
+                consumer.seek(_tp(part), after[part])
+            self._next[part] = after[part] + 1
 
     def _note(self, record: Record, after: Mapping[Partition, int]) -> None:
         position = after.get(record.partition)
@@ -182,6 +195,15 @@ class KafkaSource:
         if record.offset <= position:
             _log.error("topic_began_anew", topic=record.topic, at=record.offset, was_at=position)
         self._next[record.partition] = record.offset + 1
+
+
+def _ends(consumer: KafkaConsumer, parts: Sequence[Partition]) -> dict[Partition, int]:
+    """Return the newest offset of each partition. Raises: UnknownTopicOrPartitionError."""
+    try:
+        ends = consumer.end_offsets([_tp(part) for part in parts])
+    except KeyError as error:  # kafka-python's, for a partition that the cluster lost
+        raise UnknownTopicOrPartitionError(f"{error} is gone") from error
+    return {_partition(where): end for where, end in ends.items()}
 
 
 def _tp(part: Partition) -> TopicPartition:
