@@ -78,8 +78,9 @@ class Relay:
     def run_once(self) -> int:
         """Move the next records of each spool; return how many. 0: there are none.
 
-        Raises: LogUnavailableError when the cluster does not take them.
+        Raises: LogUnavailableError when the cluster does not take them, or is not there at first.
         """
+        self._connected()  # also without records: ingest waits for topics, people for a word
         known = self.positions.read()
         positions = {part: known.get(part, 0) for part in self.source.assigned()}
         records = iter(self.source.read(positions, limit=self.kafka.relay_batch))
@@ -126,10 +127,7 @@ class Relay:
 
     def _send(self, batch: Sequence[Record]) -> Iterator[Record]:
         """Send the batch and wait for it; yield what the cluster refuses for good."""
-        if self._producer is None:
-            make_topics(self.kafka)
-            self._producer = make_producer(self.kafka)
-        producer, under_way = self._producer, []
+        producer, under_way = self._connected(), []
         for record in batch:
             value = record.value or None  # a tombstone
             try:
@@ -144,6 +142,12 @@ class Relay:
                 sent.get(timeout=ACKNOWLEDGED_S)
             except REFUSED:
                 yield record
+
+    def _connected(self) -> KafkaProducer:
+        if self._producer is None:
+            make_topics(self.kafka)
+            self._producer = make_producer(self.kafka)
+        return self._producer
 
     def _keep_refused(self, record: Record) -> None:
         name = f"{record.partition.name}-{record.offset}.json"
