@@ -42,8 +42,6 @@ class KafkaSource:
         self._kafka = kafka
         self._in_group = in_group
         self._consumer: KafkaConsumer | None = None
-        self._seen_ends: dict[Partition, int] = {}
-        self._anew: set[Partition] = set()  # to be read from the beginning
         self._next: dict[Partition, int] = {}  # what the consumer will give next, ours
 
     def assigned(self) -> list[Partition]:
@@ -83,9 +81,8 @@ class KafkaSource:
         with faults(self._kafka):
             ends = _ends(self._connected(), self.assigned())
         for part, end in ends.items():
-            if self._began_anew(part, end):
-                self._next.pop(part, None)
-                self._anew.add(part)
+            if self._next.get(part, 0) - 1 > end:  # made anew: the next read looks where to begin
+                del self._next[part]
         return ends
 
     def behind(self, positions: Mapping[Partition, int]) -> dict[Partition, int]:
@@ -183,22 +180,12 @@ class KafkaSource:
         ]
         ends = _ends(consumer, moved) if moved else {}
         for part in moved:
-            if self._began_anew(part, ends[part]) or part in self._anew:
-                self._anew.discard(part)
+            # a topic that was made anew; not every broker says that the position is beyond its end
+            if after[part] > ends[part]:
                 consumer.seek_to_beginning(_tp(part))
             else:
                 consumer.seek(_tp(part), after[part])
             self._next[part] = after[part] + 1
-
-    def _began_anew(self, part: Partition, end: int) -> bool:
-        """Return whether a partition's end went back: its topic was made anew.
-
-        Kafka itself says so to who reads beyond the end, not every broker does. The end alone tells
-        nothing: Tansu gives too low a one after a batch.
-        """
-        seen = self._seen_ends.get(part, 0)
-        self._seen_ends[part] = end
-        return end < seen
 
     def _note(self, record: Record, after: Mapping[Partition, int]) -> None:
         position = after.get(record.partition)
