@@ -11,9 +11,9 @@ import os
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,24 +21,16 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
 from core.errors import SettingsError
 from core.patterns import check_patterns
+from core.sections import Alpha, Port, Positive, Section, Share
 
 DEFAULT_FILE = Path("ratchet.toml")
 FILE_VARIABLE = "RATCHET_SETTINGS"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost"})  # the gateway listens on IPv4
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Alpha = Annotated[float, Field(gt=0.0, lt=1.0)]
-Positive = Annotated[int, Field(ge=1)]
-Port = Annotated[int, Field(ge=1, le=65535)]
 RedactionMode = Literal["full", "redacted", "metadata_only"]
-
-
-class Section(BaseModel):
-    """A part of the settings: frozen, and a name it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ApplicationSettings(Section):
@@ -54,7 +46,9 @@ class ApplicationSettings(Section):
     request_timeout_s: float | None = Field(default=None, gt=0.0)  # none: the gateway's
     adapter: str | None = None  # answers instead of what is live; `base` is the base model
     canary: bool = True  # false: keeps it out of rollouts and shadow
-    redaction_patterns: dict[str, str] = {}  # name: regular expression; becomes [NAME_1]
+    redaction_patterns: dict[str, str] = Field(
+        default={}
+    )  # name: regular expression; becomes [NAME_1]
     keep_days: float | None = Field(default=None, gt=0.0)  # interactions; none: for ever
 
     @field_validator("redaction_patterns")
@@ -196,7 +190,7 @@ class KafkaSettings(Section):
     ssl_cafile: Path | None = None
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
-    options: dict[str, str | int | float | bool] = {}
+    options: dict[str, str | int | float | bool] = Field(default={})
 
 
 class LogSettings(Section):
@@ -275,17 +269,6 @@ class ConsoleSettings(Section):
         return self.host not in LOOPBACK_HOSTS if self.https is None else self.https
 
 
-class CurationSettings(Section):
-    """What may become training data."""
-
-    near_duplicate_similarity: float = Field(default=0.95, gt=0.0, le=1.0)  # guide: > 95 %
-    max_tokens: int = Field(default=1024, ge=16)  # guide: respect the context window
-    validation_share: Share = 0.1  # guide: 10-15 % for validation
-    test_share: Share = 0.1  # guide: 5-10 % for the final evaluation
-    min_examples: int = Field(default=20, ge=1)
-    max_share_per_subject: Share = 0.2  # one loud person must not become the model
-
-
 class RetrainSettings(Section):
     """When and how to train. Source: fine-tuning guide, "When to Retrain"."""
 
@@ -357,6 +340,8 @@ class Settings(BaseSettings):
     erasure: ErasureSettings = ErasureSettings()
     console: ConsoleSettings = ConsoleSettings()
     curation: CurationSettings = CurationSettings()
+    review: ReviewSettings = ReviewSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
     retrain: RetrainSettings = RetrainSettings()
     canary: CanarySettings = CanarySettings()
     prices: dict[str, PriceSettings] = {}

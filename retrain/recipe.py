@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from core.errors import SettingsError
-from core.settings import Section
+from core.sections import Section
 from retrain.policy import Mode
 
 FOLDER = Path(__file__).parent / "recipes"

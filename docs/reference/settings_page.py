@@ -1,4 +1,4 @@
-"""Writes docs/reference/settings.md from core/settings.py: names, variables, defaults, reasons.
+"""Writes docs/reference/settings.md from the settings in core: names, variables, defaults, reasons.
 
 The reasons are the comments that stand beside the fields, so that there is one place to keep
 them true. A unit test compares the page with the code. Run it by `make docs`.
@@ -19,12 +19,12 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from core import settings
+from core.sections import Section
 from core.settings import Settings
 
 PAGE = Path(__file__).with_name("settings.md")
 MIB = 1 << 20
-# What the short names of core/settings.py mean to a reader.
+# What the short names of core/sections.py mean to a reader.
 KINDS = {
     "Share": "0 to 1",
     "Alpha": "between 0 and 1",
@@ -49,7 +49,7 @@ KINDS = {
 INTRODUCTION = """\
 # Settings
 
-<!-- Written by `make docs` from core/settings.py. Change that file, not this one. -->
+<!-- Written by `make docs` from the settings in core. Change those, not this page. -->
 
 A later source wins: the defaults below, then `ratchet.toml` in the working directory (another
 file: `RATCHET_SETTINGS=path`), then environment variables. A name that Ratchet does not know,
@@ -89,12 +89,17 @@ class Entry:
 def settings_markdown() -> str:
     """Return the whole page."""
     parts = [INTRODUCTION, _table("General", "", Settings)]
-    for name, field in Settings.model_fields.items():
+    return "\n".join([*parts, *_sections(Settings, "")])
+
+
+def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """Yield the table of each section in `model`, and after it those of the sections in that."""
+    for name, field in model.model_fields.items():
         section = _section(field)
         if section is not None:
-            path = f"{name}.NAME" if get_args(field.annotation) else name
-            parts.append(_table(f"`[{path}]`", f"{path}.", section))
-    return "\n".join(parts)
+            path = f"{prefix}{name}.NAME" if get_args(field.annotation) else f"{prefix}{name}"
+            yield _table(f"`[{path}]`", f"{path}.", section)
+            yield from _sections(section, f"{path}.")
 
 
 def _table(title: str, prefix: str, model: type[BaseModel]) -> str:
@@ -130,7 +135,7 @@ def _entries(model: type[BaseModel]) -> Iterator[Entry]:
 def _section(field: FieldInfo) -> type[BaseModel] | None:
     """Return the section that this field holds (for a dictionary: each of its values)."""
     for kind in (field.annotation, *get_args(field.annotation)):
-        if isinstance(kind, type) and issubclass(kind, settings.Section):
+        if isinstance(kind, type) and issubclass(kind, Section):
             return kind
     return None
 

@@ -43,6 +43,8 @@ class KafkaSource:
         self._in_group = in_group
         self._consumer: KafkaConsumer | None = None
         self._next: dict[Partition, int] = {}  # what the consumer will give next, ours
+        self._seen_ends: dict[Partition, int] = {}
+        self._anew: set[Partition] = set()  # of topics that began anew, until one record is read
 
     def assigned(self) -> list[Partition]:
         """Return the partitions that are this reader's now.
@@ -81,8 +83,7 @@ class KafkaSource:
         with faults(self._kafka):
             ends = _ends(self._connected(), self.assigned())
         for part, end in ends.items():
-            if self._next.get(part, 0) - 1 > end:  # made anew: the next read looks where to begin
-                del self._next[part]
+            self._look_at(part, end, self._seen_ends.get(part, 0))
         return ends
 
     def behind(self, positions: Mapping[Partition, int]) -> dict[Partition, int]:
@@ -180,20 +181,33 @@ class KafkaSource:
         ]
         ends = _ends(consumer, moved) if moved else {}
         for part in moved:
-            # a topic that was made anew; not every broker says that the position is beyond its end
-            if after[part] > ends[part]:
+            self._look_at(part, ends[part], self._seen_ends.get(part, after[part]))
+            if part in self._anew:
                 consumer.seek_to_beginning(_tp(part))
             else:
                 consumer.seek(_tp(part), after[part])
             self._next[part] = after[part] + 1
+
+    def _look_at(self, part: Partition, end: int, was: int) -> None:
+        """Note a partition whose end went back: its topic was made anew, and is read from there.
+
+        Kafka says so itself to whoever reads beyond the end; not every broker does. That the
+        position is beyond the end tells nothing: Tansu gives too low an end after a batch.
+        """
+        if end < was:
+            self._anew.add(part)
+            self._next.pop(part, None)
+        self._seen_ends[part] = end
 
     def _note(self, record: Record, after: Mapping[Partition, int]) -> None:
         position = after.get(record.partition)
         if position is None:  # it became ours while we polled: its position is not known yet
             self._next.pop(record.partition, None)
             return
-        if record.offset <= position:
+        is_next = self._next.get(record.partition) == record.offset
+        if record.offset <= position and not is_next:
             _log.error("topic_began_anew", topic=record.topic, at=record.offset, was_at=position)
+        self._anew.discard(record.partition)
         self._next[record.partition] = record.offset + 1
 
 

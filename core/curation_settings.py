@@ -1,0 +1,123 @@
+"""The settings of curation, review and augmentation: what may become training data, and by whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from core.sections import Positive, Section, Share
+
+
+class DebiasSettings(Section):
+    """What keeps a few loud or odd votes from becoming the model."""
+
+    leave_out_anomalies: bool = True  # votes that feedback.anomalies has marked
+    min_votes: Positive = 1  # of different subjects on a cluster of like prompts
+    max_weight: float = Field(default=10.0, ge=1.0)  # bound of an inverse exposure weight
+
+
+class QualitySettings(Section):
+    """Which answers are too poor to learn. A share of 0 or a length of none turns a rule off."""
+
+    min_answer_chars: int = Field(default=2, ge=0)  # our choice: "ok" is an answer
+    max_message_chars: Positive = 200_000  # a larger one is no chat
+    max_repeated_line_share: Share = 0.3  # Gopher's rules (arXiv 2112.11446, table A1)
+    max_repeated_ngram_share: Share = 0.2  # of characters, in its 2- to 4-gram; Gopher
+    min_letter_share: Share = 0.5  # of visible characters; lower is markup or noise. Our choice
+    max_word_chars: Positive = 200  # longer words outside addresses are encoded data
+    drop_refusals: bool = True
+    drop_boilerplate: bool = True
+
+
+class LanguageSettings(Section):
+    """Which languages are learnt; found offline by a small fastText model."""
+
+    allowed: tuple[str, ...] = ()  # ISO 639-1, such as en, de; none: all
+    min_confidence: Share = 0.5  # below it the language counts as unknown, and stays
+    min_chars: Positive = 20  # shorter texts have no language that can be told
+
+
+class ScreenSettings(Section):
+    """Screens for hateful, violent, sexual and biased words, by lexicons that are in the tree."""
+
+    toxicity: bool = True
+    bias: bool = True
+    extra_words: tuple[str, ...] = ()  # of your own, one word or phrase each
+    allowed_words: tuple[str, ...] = ()  # of ours that are usual in your field
+
+
+class SemanticSettings(Section):
+    """Near duplicates by meaning; off by default, since it needs an embedding model."""
+
+    model: Path | None = None  # folder of a sentence-transformer; none: off
+    similarity: Share = 0.95  # cosine
+
+
+class DecontaminationSettings(Section):
+    """Nothing that an evaluation asks may be learnt."""
+
+    suites: tuple[Path, ...] = ()  # JSONL or TOML files, or folders of them
+    ngram_words: Positive = 13  # GPT-3 (arXiv 2005.14165, appendix C)
+    max_ngram_share: Share = 0.5  # of a suite's item, found in a candidate. Our choice
+
+
+class BalanceSettings(Section):
+    """How far one length or topic may outweigh the others. 1 turns a rule off."""
+
+    topics: Positive = 50  # clusters that coverage and stratified splits tell apart
+    max_topic_share: Share = 1.0
+    max_length_share: Share = 1.0  # of one bin of the length histogram (short, medium, long)
+
+
+class CurationSettings(Section):
+    """What may become training data."""
+
+    near_duplicate_similarity: float = Field(default=0.95, gt=0.0, le=1.0)  # guide: > 95 %
+    max_tokens: int = Field(default=1024, ge=16)  # guide: respect the context window
+    validation_share: Share = 0.1  # guide: 10-15 % for validation
+    test_share: Share = 0.1  # guide: 5-10 % for the final evaluation
+    temporal_split: bool = False  # validation and test are the newest. Guide: for time series
+    min_examples: int = Field(default=20, ge=1)
+    max_share_per_subject: Share = 0.2  # one loud person must not become the model
+    debias: DebiasSettings = DebiasSettings()
+    quality: QualitySettings = QualitySettings()
+    language: LanguageSettings = LanguageSettings()
+    screens: ScreenSettings = ScreenSettings()
+    semantic: SemanticSettings = SemanticSettings()
+    decontamination: DecontaminationSettings = DecontaminationSettings()
+    balance: BalanceSettings = BalanceSettings()
+    engine: Literal["local", "ray"] = "local"
+    workers: Positive | None = None  # processes; none: one for each core
+    shard_rows: Positive = 10_000  # candidates in memory of a worker at a time
+
+
+class ReviewSettings(Section):
+    """What people look at before it is learnt, and how many of them."""
+
+    random_share: Share = 0.07  # guide: sample 5-10 % of the dataset for review
+    uncertain_share: Share = 0.02  # of candidates, those with the lowest token log-probabilities
+    disputed_share: Share = 0.02  # whose votes disagree most
+    novel_share: Share = 0.02  # farthest from what the parent dataset holds
+    max_open: Positive = 500  # items that wait at once: what people can do
+    reviewers: Positive = 1  # of each item; guide: 3 for evaluation
+    calibration_share: Share = 0.05  # of what a reviewer gets, items with a known answer
+    lease_s: float = Field(default=900.0, gt=0.0)  # then another reviewer may have the item
+    required: bool = False  # a dataset holds only what was approved
+
+
+class AugmentationSettings(Section):
+    """Examples that a model writes; off by default. Guide: prefer real user data."""
+
+    enabled: bool = False
+    base_url: str = "http://127.0.0.1:8000/v1"  # any OpenAI-compatible server
+    api_key: SecretStr | None = None
+    model: str = "base"
+    methods: tuple[Literal["paraphrase", "back_translation", "synthetic", "failures"], ...] = (
+        "paraphrase",
+    )
+    max_share: Share = 0.1  # of the dataset. Guide: do not over-augment
+    pivot_language: str = "French"  # of back-translation; guide's own example
+    concurrent: Positive = 4
+    timeout_s: float = Field(default=60.0, gt=0.0)
