@@ -1,38 +1,42 @@
-"""Many rows at once, as quickly as each database takes them: new ones only, or by their ids.
+"""Many rows at once, as quickly as each database takes them.
 
 Values are plain: texts, numbers, instants as the database's driver wants them. SQLite gets one
-prepared statement for all rows, PostgreSQL a COPY into a temporary table. Everything happens in
-the session's transaction. Knows nothing of what rows mean.
+prepared statement for all rows, PostgreSQL a COPY. Everything happens in the session's
+transaction. Knows nothing of what rows mean.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import msgspec
 from sqlalchemy import Connection, exc
 from sqlmodel import Session
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
+
+# Of an array that it does not know, PostgreSQL's planner takes an index for ten ids, not for two
+# thousand. Measured with 36 months of 8,000 interactions: 24 ms, and 370 ms for an array it knows
+_AMONG = "= ANY(ARRAY(SELECT unnest(%s::text[])))"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A table, the columns that rows have values for, and the one that tells rows apart."""
+    """A table, and the columns that rows have values for."""
 
     table: str
     columns: tuple[str, ...]
-    key: str
 
 
 class Bulk(Protocol):
     """The two databases' ways, in one transaction."""
 
-    def insert_new(self, target: Target, rows: Sequence[Row]) -> None:
-        """Insert the rows that break no unique constraint and whose key is not there yet."""
+    def insert(self, target: Target, items: Sequence[T], row: Callable[[T], Row]) -> None:
+        """Insert the row of each item, but for those that break a unique constraint."""
         ...
 
     def select(self, query: str, ids: Sequence[str]) -> list[Row]:
@@ -62,21 +66,22 @@ class SqliteBulk:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def insert_new(self, target: Target, rows: Sequence[Row]) -> None:
+    def insert(self, target: Target, items: Sequence[T], row: Callable[[T], Row]) -> None:
         """Insert the rows that break no unique constraint."""
-        if rows:
+        if items:
             marks = ", ".join("?" * len(target.columns))
             # not OR IGNORE: that would also pass over a NULL where none may be
             self._connection.exec_driver_sql(
                 f'INSERT INTO "{target.table}" ({_names(target.columns)}) VALUES ({marks}) '
                 "ON CONFLICT DO NOTHING",
-                list(rows),
+                [row(item) for item in items],
             )
 
     def select(self, query: str, ids: Sequence[str]) -> list[Row]:
         """Return what `query` finds."""
         found = self._connection.exec_driver_sql(
-            query.format(ids="IN (SELECT value FROM json_each(?))"), (json.dumps(list(ids)),)
+            query.format(ids="IN (SELECT value FROM json_each(?))"),
+            (msgspec.json.encode(ids).decode(),),
         )
         return [tuple(row) for row in found]
 
@@ -93,48 +98,50 @@ class SqliteBulk:
 
 
 class PostgresBulk:
-    """COPY into a temporary table, and what is new from there."""
+    """COPY; row by row only where that meets a row which is there already."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def insert_new(self, target: Target, rows: Sequence[Row]) -> None:
-        """Insert the rows that break no unique constraint and whose key is not there yet.
+    def insert(self, target: Target, items: Sequence[T], row: Callable[[T], Row]) -> None:
+        """Insert the rows that break no unique constraint.
 
-        The key is looked for, because a table that is partitioned by time cannot keep it unique.
+        Rows are made while the database takes those before them.
         """
-        if not rows:
+        if not items:
             return
-        staging, names = f"staging_{target.table}", _names(target.columns)
-        self._connection.exec_driver_sql(
-            f'CREATE TEMPORARY TABLE IF NOT EXISTS "{staging}" ON COMMIT DELETE ROWS '
-            f'AS SELECT {names} FROM "{target.table}" WITH NO DATA'
-        )
-        self._copy(f'COPY "{staging}" ({names}) FROM STDIN', rows)
-        self._connection.exec_driver_sql(
-            f'INSERT INTO "{target.table}" ({names}) SELECT {names} FROM "{staging}" AS s '
-            f'WHERE NOT EXISTS (SELECT 1 FROM "{target.table}" AS t '
-            f'WHERE t."{target.key}" = s."{target.key}") ON CONFLICT DO NOTHING'
-        )
-        self._connection.exec_driver_sql(f'TRUNCATE "{staging}"')
+        into = f'"{target.table}" ({_names(target.columns)})'
+        try:
+            with self._connection.begin_nested():
+                self._copy(f"COPY {into} FROM STDIN", map(row, items))
+        except exc.IntegrityError:  # COPY passes over nothing
+            marks = ", ".join(["%s"] * len(target.columns))
+            self._connection.exec_driver_sql(
+                f"INSERT INTO {into} VALUES ({marks}) ON CONFLICT DO NOTHING",
+                [row(item) for item in items],
+            )
 
     def select(self, query: str, ids: Sequence[str]) -> list[Row]:
-        """Return what `query` finds."""
-        found = self._connection.exec_driver_sql(query.format(ids="= ANY(%s)"), (list(ids),))
+        """Return what `query` finds by an index; the transaction reads no table through after it.
+
+        A table of few rows would be compared with every id.
+        """
+        self._connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        found = self._connection.exec_driver_sql(query.format(ids=_AMONG), (_array(ids),))
         return [tuple(row) for row in found]
 
     def update_flag(self, table: str, column: str, key: str, rows: Sequence[Row]) -> None:
         """Set the column of each row."""
         for value in {row[0] for row in rows}:
             keys = [key for own, key in rows if own == value]
-            statement = f'UPDATE "{table}" SET "{column}" = %s WHERE "{key}" = ANY(%s)'
-            self._connection.exec_driver_sql(statement, (value, keys))
+            statement = f'UPDATE "{table}" SET "{column}" = %s WHERE "{key}" {_AMONG}'
+            self._connection.exec_driver_sql(statement, (value, _array(keys)))
 
     def instant(self, at: datetime) -> datetime:
         """Return the instant in UTC."""
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
-    def _copy(self, statement: str, rows: Sequence[Row]) -> None:
+    def _copy(self, statement: str, rows: Iterable[Row]) -> None:
         dbapi: Any = self._connection.dialect.loaded_dbapi
         driver: Any = self._connection.connection.driver_connection
         try:
@@ -147,6 +154,12 @@ class PostgresBulk:
             raise exc.IntegrityError(statement, None, error) from error
         except dbapi.Error as error:
             raise exc.OperationalError(statement, None, error) from error
+
+
+def _array(texts: Iterable[str]) -> str:
+    """Return the texts as PostgreSQL writes an array; the driver takes five times as long."""
+    escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join([f'"{text}"' for text in escaped]) + "}"
 
 
 def _names(columns: Sequence[str]) -> str:

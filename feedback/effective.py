@@ -30,6 +30,34 @@ class Vote(NamedTuple):
     effective: bool  # as it stands
 
 
+class Claim(NamedTuple):
+    """What tells whether a feedback can bear on others."""
+
+    interaction_id: str
+    client_id: str
+    application: str
+    retracted: bool
+
+
+def disputed(known: Iterable[Claim], new: Iterable[Claim], owners: Mapping[str, str]) -> set[str]:
+    """Return the interactions whose effective votes may change by `new` ones, or by their owner.
+
+    Of the others each new vote is the only one, and counts. `owners` as in `effective_votes`.
+    """
+    rated: set[str] = set()
+    found: set[str] = set()
+    for claim in known:
+        rated.add(claim.interaction_id)
+        if owners.get(claim.interaction_id, claim.application) != claim.application:
+            found.add(claim.interaction_id)
+    for claim in new:
+        theirs = owners.get(claim.interaction_id, claim.application) == claim.application
+        if claim.interaction_id in rated or claim.retracted or not theirs:
+            found.add(claim.interaction_id)
+        rated.add(claim.interaction_id)
+    return found
+
+
 def effective_votes(votes: Iterable[Vote], owners: Mapping[str, str]) -> set[str]:
     """Return the event ids of those that count; `owners` maps known interactions to applications.
 

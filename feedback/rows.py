@@ -6,19 +6,18 @@ the caller commits. Feedback may come before its interaction. Knows nothing of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import msgspec
 from sqlmodel import Session, col, select
 
 from core.ids import subject_digest
 from feedback.bulk import Bulk, Row, Target, bulk_of
-from feedback.effective import Vote, effective_votes
+from feedback.effective import Claim, Vote, disputed, effective_votes
 from feedback.events import ErasureRequested, FeedbackGiven, InteractionFinished, Received
 from feedback.tables import Application, Erasure
-
-T = TypeVar("T")
 
 INTERACTIONS = Target(
     "interaction",
@@ -28,7 +27,6 @@ INTERACTIONS = Target(
         *("parameters", "prompt_tokens", "completion_tokens", "latency_s", "ttft_s", "itl_s"),
         *("cost", "started_at", "event_id", "shadow_of", "redactions", "extra"),
     ),
-    key="id",
 )
 FEEDBACK = Target(
     "feedback",
@@ -37,13 +35,16 @@ FEEDBACK = Target(
         *("retracted", "thumbs", "rating", "name", "number", "text", "other", "effective"),
         *("given_at", "redactions", "extra"),
     ),
-    key="event_id",
+)
+_OWNERS = "SELECT id, application FROM interaction WHERE id {ids}"
+_KNOWN = (
+    "SELECT interaction_id, client_id, application, retracted FROM feedback "
+    "WHERE interaction_id {ids}"
 )
 _VOTES = (
     "SELECT event_id, interaction_id, application, subject, kind, name, other, retracted, "
     "given_at, effective FROM feedback WHERE interaction_id {ids}"
 )
-_OWNERS = "SELECT id, application FROM interaction WHERE id {ids}"
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -53,21 +54,32 @@ def write_rows(session: Session, batch: Sequence[Received]) -> None:
 
     Rollout events are an audit trail: the conductor has written their rows itself.
     """
-    interactions = {
-        received.event.interaction_id: received
-        for received in reversed(batch)  # of two with one id the first wins
-        if isinstance(received.event, InteractionFinished)
-    }
-    feedback = [received for received in batch if isinstance(received.event, FeedbackGiven)]
     bulk = bulk_of(session)
     _add_applications(session, batch)
-    bulk.insert_new(
-        INTERACTIONS, [_interaction_row(received, bulk) for received in interactions.values()]
-    )
-    bulk.insert_new(FEEDBACK, [_feedback_row(received, bulk) for received in feedback])
-    touched = interactions.keys() | {_feedback(received).interaction_id for received in feedback}
-    _mark_effective(bulk, sorted(touched))
+    finished, given = _finished(batch), _given(batch)
+    touched = sorted(finished.keys() | {interaction_id for interaction_id, _ in given})
+    owners = _add_interactions(bulk, finished, touched)
+    _add_feedback(bulk, given, touched, owners)
     _add_erasures(session, batch)
+
+
+def _finished(batch: Iterable[Received]) -> dict[str, Received]:
+    """Return the finished interactions by their ids; of two with one id the first wins."""
+    found: dict[str, Received] = {}
+    for received in batch:
+        if isinstance(received.event, InteractionFinished):
+            found.setdefault(received.event.interaction_id, received)
+    return found
+
+
+def _given(batch: Iterable[Received]) -> dict[tuple[str, str], Received]:
+    """Return the feedback by interaction and client id; the first wins here, too."""
+    found: dict[tuple[str, str], Received] = {}
+    for received in batch:
+        event = received.event
+        if isinstance(event, FeedbackGiven):
+            found.setdefault((event.interaction_id, event.client_id), received)
+    return found
 
 
 def _add_applications(session: Session, batch: Iterable[Received]) -> None:
@@ -82,7 +94,35 @@ def _add_applications(session: Session, batch: Iterable[Received]) -> None:
         session.flush()
 
 
-def _interaction_row(received: Received, bulk: Bulk) -> Row:
+def _add_interactions(
+    bulk: Bulk, finished: Mapping[str, Received], touched: Sequence[str]
+) -> dict[str, str]:
+    """Add the interactions that are not there yet; return the applications of those `touched`.
+
+    Ids are looked for, because a table that is partitioned by time cannot keep them unique.
+    """
+    owners: dict[str, str] = dict(bulk.select(_OWNERS, touched))
+    new = {id_: received for id_, received in finished.items() if id_ not in owners}
+    bulk.insert(INTERACTIONS, list(new.values()), partial(_interaction_row, bulk))
+    return owners | {id_: received.event.application for id_, received in new.items()}
+
+
+def _add_feedback(
+    bulk: Bulk,
+    given: Mapping[tuple[str, str], Received],
+    touched: Sequence[str],
+    owners: Mapping[str, str],
+) -> None:
+    """Add the feedback that is not there yet, and mark which of all `touched` counts."""
+    known = [Claim(*row) for row in bulk.select(_KNOWN, touched)]
+    there = {(claim.interaction_id, claim.client_id) for claim in known}
+    new = [received for key, received in given.items() if key not in there]
+    bulk.insert(FEEDBACK, new, partial(_feedback_row, bulk))
+    claims = [_claim(received) for received in new]
+    _mark_effective(bulk, sorted(disputed(known, claims, owners)))
+
+
+def _interaction_row(bulk: Bulk, received: Received) -> Row:
     e = received.event
     assert isinstance(e, InteractionFinished)
     return (
@@ -94,8 +134,9 @@ def _interaction_row(received: Received, bulk: Bulk) -> Row:
     )
 
 
-def _feedback_row(received: Received, bulk: Bulk) -> Row:
-    e = _feedback(received)
+def _feedback_row(bulk: Bulk, received: Received) -> Row:
+    e = received.event
+    assert isinstance(e, FeedbackGiven)
     return (
         *(e.event_id, e.client_id, e.interaction_id, e.application, e.subject, e.kind),
         *(e.retracted, e.thumbs, e.rating, e.name, e.number, e.text, e.other, not e.retracted),
@@ -103,9 +144,10 @@ def _feedback_row(received: Received, bulk: Bulk) -> Row:
     )
 
 
-def _feedback(received: Received) -> FeedbackGiven:
-    assert isinstance(received.event, FeedbackGiven)
-    return received.event
+def _claim(received: Received) -> Claim:
+    e = received.event
+    assert isinstance(e, FeedbackGiven)
+    return Claim(e.interaction_id, e.client_id, e.application, e.retracted)
 
 
 def _json(value: Any) -> str:
@@ -114,11 +156,10 @@ def _json(value: Any) -> str:
 
 def _mark_effective(bulk: Bulk, interaction_ids: Sequence[str]) -> None:
     """Make the rows of these interactions say which of them count."""
-    votes = [Vote(*row) for row in bulk.select(_VOTES, interaction_ids)]
-    if not votes:
+    if not interaction_ids:
         return
-    rated = sorted({vote.interaction_id for vote in votes})
-    owners = {id_: application for id_, application in bulk.select(_OWNERS, rated)}
+    votes = [Vote(*row) for row in bulk.select(_VOTES, interaction_ids)]
+    owners: dict[str, str] = dict(bulk.select(_OWNERS, interaction_ids))
     counted = effective_votes(votes, owners)
     wrong = [vote for vote in votes if bool(vote.effective) != (vote.event_id in counted)]
     bulk.update_flag(

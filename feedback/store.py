@@ -6,9 +6,11 @@ Knows how to connect and to create the tables, not what is asked of them.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sqlalchemy import Engine, event
 from sqlmodel import Session, create_engine
 
@@ -49,7 +51,7 @@ class Store:
 
 def _connect(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, json_deserializer=_json_value)
     path = url.removeprefix("sqlite:///")
     if path == url or path in {"", ":memory:"}:
         raise SettingsError(
@@ -57,9 +59,17 @@ def _connect(url: str) -> Engine:
             "name a file, for instance sqlite:////var/lib/ratchet/store.db"
         )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url)
+    engine = create_engine(url, json_deserializer=_json_value)  # a fifth of json's time
     event.listen(engine, "connect", _prepare_sqlite)
     return engine
+
+
+def _json_value(raw: str | bytes) -> Any:
+    """Return what a JSON column holds."""
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:  # NaN and Infinity, which `json` writes: a loss may be that
+        return json.loads(raw)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -186,6 +186,45 @@ def test_everything_is_stored_once(store: Store) -> None:
     assert (row.answer, given.thumbs) == (event.answer, True)
 
 
+def test_one_event_id_of_two_feedback_is_stored_once(store: Store) -> None:
+    """No key tells beforehand: the database finds it; the others are stored, nobody is asked."""
+    event, votes = new_id(), [thumbs(f"i{number}") for number in range(5)]
+    twice = [msgspec.structs.replace(vote, event_id=event) for vote in votes[:2]]
+    log = ingest(store, interaction("i0"), *twice, *votes[2:])
+    found = {row.interaction_id for row in rows(store, Feedback) if row.effective}
+    assert found == {"i0", "i2", "i3", "i4"}
+    assert log.end("ratchet.dead-letter.v1") == 0
+    assert len(rows(store, Interaction)) == 1
+
+
+def test_ids_may_hold_anything(store: Store) -> None:
+    """Whatever quotes a list of them in a query; they are found again."""
+    ids = ['a"b', "c\\d", "e,f", "{g}", "NULL", "", "h'i", "é\n\t"]
+    events = [event for id in ids for event in (interaction(id), thumbs(id, False))]
+    ingest(store, *events)
+    ingest(store, *events, *(thumbs(id, at=NOW + timedelta(seconds=1)) for id in ids))
+    assert sorted(row.id for row in rows(store, Interaction)) == sorted(ids)
+    votes = rows(store, Feedback)
+    assert len(votes) == 2 * len(ids)
+    assert sorted(row.interaction_id for row in votes if row.effective) == sorted(ids)
+    assert all(row.thumbs for row in votes if row.effective)
+
+
+@pytest.mark.parametrize("votes_first", [True, False])
+def test_another_applications_vote_stands_until_the_owner_is_known(
+    store: Store, votes_first: bool
+) -> None:
+    """In batches of their own, and in either order; then it never counts."""
+    votes = [thumbs("i1", application="shop"), thumbs("i2")]
+    if votes_first:
+        ingest(store, *votes)
+        assert all(row.effective for row in rows(store, Feedback))
+    ingest(store, interaction("i1"), interaction("i2"))
+    if not votes_first:
+        ingest(store, *votes)
+    assert [row.interaction_id for row in rows(store, Feedback) if row.effective] == ["i2"]
+
+
 def test_a_later_vote_replaces_an_earlier_one_and_a_retraction_both(store: Store) -> None:
     """Over batches, and with the interaction last."""
     ingest(store, thumbs("i1", at=NOW))

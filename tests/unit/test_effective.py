@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedback.effective import Vote, effective_votes
+from feedback.effective import Claim, Vote, disputed, effective_votes
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -80,3 +80,56 @@ def test_order_and_repetition_change_nothing(drawn: list[tuple[int, bool, str]])
     shuffled = votes + votes[:2]
     random.Random(1).shuffle(shuffled)
     assert effective_votes(shuffled, {}) == effective_votes(votes, {})
+
+
+DRAWN_VOTE = st.tuples(
+    *(st.sampled_from(["i1", "i2"]), st.sampled_from(["desk", "shop"])),
+    *(st.sampled_from(["ann", "bob"]), st.booleans(), st.integers(0, 3)),
+)
+DRAWN_BATCH = st.tuples(st.lists(DRAWN_VOTE, max_size=3), st.sets(st.sampled_from(["i1", "i2"])))
+
+
+@given(st.lists(DRAWN_BATCH, max_size=5))
+def test_what_is_not_disputed_stands_as_it_was_given(
+    batches: list[tuple[list[tuple[str, str, str, bool, int]], set[str]]],
+) -> None:
+    """Looking at disputed interactions only comes to the same as looking at all of them."""
+    stored: list[Vote] = []
+    owners: dict[str, str] = {}
+    stands: set[str] = set()  # as the rows say
+    for drawn, finished in batches:
+        new = [
+            Vote(
+                f"{len(stored) + n}",
+                id,
+                who,
+                subject,
+                "thumbs",
+                None,
+                None,
+                taken,
+                f"{at}",
+                not taken,
+            )
+            for n, (id, who, subject, taken, at) in enumerate(drawn)
+        ]
+        owners |= dict.fromkeys(finished, "desk")
+        found = disputed([_claim(v) for v in stored], [_claim(v) for v in new], owners)
+        stored += new
+        stands |= {vote.event_id for vote in new if vote.effective}
+        looked_at = [vote for vote in stored if vote.interaction_id in found]
+        stands -= {vote.event_id for vote in looked_at}
+        stands |= effective_votes(looked_at, owners)
+        assert stands == effective_votes(stored, owners)
+
+
+def _claim(vote: Vote) -> Claim:
+    return Claim(vote.interaction_id, vote.event_id, vote.application, vote.retracted)
+
+
+def test_a_lone_vote_is_not_disputed() -> None:
+    """Nor is one whose interaction comes, if it is of its application."""
+    claim = _claim(vote("a"))
+    assert disputed([], [claim], {}) == disputed([], [claim], {"i1": "desk"}) == set()
+    assert disputed([claim], [], {"i1": "desk"}) == set()
+    assert disputed([claim], [], {"i1": "shop"}) == disputed([], [claim, claim], {}) == {"i1"}

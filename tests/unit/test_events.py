@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import msgspec
+import pytest
 
-from feedback.events import INTERACTIONS_TOPIC, InteractionFinished, decode, encode
+from feedback.events import INTERACTIONS_TOPIC, InteractionFinished, decode, encode, receive
 
 EVENT = InteractionFinished(
     event_id="e",
@@ -32,3 +33,20 @@ def test_an_event_from_before_pace_and_cost_is_read() -> None:
     del old["itl_s"], old["cost"]
     read = decode(INTERACTIONS_TOPIC, msgspec.json.encode(old))
     assert read == msgspec.structs.replace(EVENT, itl_s=None, cost=None)
+
+
+def test_what_a_newer_gateway_adds_is_kept_apart() -> None:
+    """The event is as this version knows it, and equal to one that was made here."""
+    newer = msgspec.to_builtins(EVENT) | {"mood": {"calm": 0.5}, "seed": 7}
+    received = receive(INTERACTIONS_TOPIC, msgspec.json.encode(newer))
+    assert received.event == EVENT
+    assert msgspec.json.decode(received.extra) == {"mood": {"calm": 0.5}, "seed": 7}
+    assert receive(INTERACTIONS_TOPIC, encode(EVENT)).extra == "{}"
+
+
+@pytest.mark.parametrize("wrong", [{"latency_s": "slow"}, {"schema": "interaction.v9"}])
+def test_a_new_field_excuses_no_wrong_one(wrong: dict[str, str]) -> None:
+    """What this version knows must be as it knows it."""
+    newer = msgspec.to_builtins(EVENT) | {"seed": 7} | wrong
+    with pytest.raises(msgspec.ValidationError, match=next(iter(wrong))):
+        receive(INTERACTIONS_TOPIC, msgspec.json.encode(newer))
