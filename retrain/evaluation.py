@@ -8,7 +8,7 @@ out; `retrain.gate` judges them. Imports torch: only the job imports this module
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,14 @@ class Question:
     encoded: Encoded
 
 
+@dataclass(frozen=True)
+class Measured:
+    """How one model does: in all, and the token-F1 of each question by its key."""
+
+    evaluation: Evaluation
+    scores: Mapping[str, float]
+
+
 def evaluate(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> dict[str, Comparison]:
     """Return the comparison on every held-out set that has examples: `test`, `regression`.
 
@@ -52,14 +60,19 @@ def evaluate(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> dict[str, Com
         total = 2 * sum(len(questions) for questions in sets.values())
         tell = _counter(reporter, total)
         dtype = resolve_dtype(recipe.dtype)
-        by_model: list[dict[str, Evaluation]] = []
+        by_model: list[dict[str, Measured]] = []
         live_folder = Path(spec.live_adapter) if spec.live_adapter else None
         for folder in (reporter.folder / ADAPTER_FOLDER, live_folder):
             model = _load(spec.base_model, folder, dtype)
             by_model.append({k: _measure(model, tokenizer, q, tell) for k, q in sets.items()})
             del model
     candidate, live = by_model
-    return {name: Comparison(candidate[name], live[name]) for name in sets}
+    return {name: _compared(candidate[name], live[name]) for name in sets}
+
+
+def _compared(candidate: Measured, live: Measured) -> Comparison:
+    worse = [key for key, score in candidate.scores.items() if score < live.scores[key]]
+    return Comparison(candidate.evaluation, live.evaluation, tuple(sorted(worse)))
 
 
 def _sets(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> dict[str, list[Question]]:
@@ -101,19 +114,20 @@ def _load(base_model: str, adapter: Path | None, dtype: torch.dtype) -> Any:
 @torch.inference_mode()
 def _measure(
     model: Any, tokenizer: Any, questions: Sequence[Question], tell: Callable[[int], None]
-) -> Evaluation:
+) -> Measured:
     nll, tokens = 0.0, 0
-    scores: list[float] = []
+    scores: dict[str, float] = {}
     matches: list[float] = []
     for batch in _batches(questions):
         batch_nll, batch_tokens = _loss(model, tokenizer, [q.encoded for q in batch])
         nll, tokens = nll + batch_nll, tokens + batch_tokens
         answers = _answers(model, tokenizer, batch)
         for question, answer in zip(batch, answers, strict=True):
-            scores.append(token_f1(answer, question.example.answer))
+            scores[question.example.key] = token_f1(answer, question.example.answer)
             matches.append(float(exact_match(answer, question.example.answer)))
         tell(len(batch))
-    return Evaluation(nll / tokens, mean(scores), len(questions), mean(matches))
+    score = mean([scores[question.example.key] for question in questions])
+    return Measured(Evaluation(nll / tokens, score, len(questions), mean(matches)), scores)
 
 
 def _batches(questions: Sequence[Question]) -> Iterator[Sequence[Question]]:

@@ -113,5 +113,11 @@ def _metadata(name: str, finished: FinishedRun) -> dict[str, Any]:
 
 
 def _gate(finished: FinishedRun) -> dict[str, Any]:
+    """Return the verdict, with the held-out examples that were answered worse, by their hashes.
+
+    Curation samples what is like them for review: hashes, since a person may ask to be erased.
+    """
     compared_with = finished.run.parent_adapter or "the base model"
-    return finished.verdict.as_dict() | {"compared_with": compared_with}
+    pairs = finished.result.evaluations.values()
+    failed = sorted({key for pair in pairs for key in pair.failed})
+    return finished.verdict.as_dict() | {"compared_with": compared_with, "failed": failed}

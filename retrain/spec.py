@@ -83,6 +83,7 @@ class Comparison:
 
     candidate: Evaluation
     live: Evaluation
+    failed: tuple[str, ...] = ()  # keys of the examples at which the candidate's answer was worse
 
 
 @dataclass(frozen=True, slots=True)

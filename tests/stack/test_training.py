@@ -23,6 +23,7 @@ from feedback.store import Store
 from feedback.tables import Adapter, DatasetVersion, Run
 from retrain import registry
 from retrain.checkpoints import newest_complete
+from retrain.examples import Example
 from retrain.progress import Reporter, TrainProgress
 from retrain.recipe import FOLDER, load_recipe
 from retrain.runner import TrainRequest, resume_run, train_adapter
@@ -266,6 +267,8 @@ def test_spoiled_dataset_cannot_vouch_for_itself(
     assert adapter.status == "candidate"
     assert adapter.gate["decision"] == "fail"
     assert {reason.split(":")[0] for reason in adapter.gate["reasons"]} == {"regression"}
+    asked = [Example(tuple(conversation(number, GOOD))).key for number in range(950, 958)]
+    assert set(adapter.gate["failed"]) & set(asked)  # named by their hashes
     spoiled = adapter.gate["numbers"]["test"]
     assert spoiled["candidate"]["loss"] < spoiled["live"]["loss"]
 
