@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
 from core.sections import Positive, Section, Share
+
+LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]  # ISO 639-1, or 639-3 without one
 
 
 class DebiasSettings(Section):
@@ -24,19 +26,21 @@ class QualitySettings(Section):
     min_answer_chars: int = Field(default=2, ge=0)  # our choice: "ok" is an answer
     max_message_chars: Positive = 200_000  # a larger one is no chat
     max_repeated_line_share: Share = 0.3  # Gopher's rules (arXiv 2112.11446, table A1)
-    max_repeated_ngram_share: Share = 0.2  # of characters, in its 2- to 4-gram; Gopher
-    min_letter_share: Share = 0.5  # of visible characters; lower is markup or noise. Our choice
-    max_word_chars: Positive = 200  # longer words outside addresses are encoded data
+    max_repeated_ngram_share: Share = 0.2  # in one 2-gram; longer ones in step. Gopher
+    min_letter_share: Share = 0.5  # and digits, of visible characters; less is noise. Our choice
+    max_odd_word_share: Share = 0.3  # words that nobody can say, such as sdfgh. Our choice
+    max_word_chars: Positive = 200  # longer words outside addresses are encoded data. Our choice
     drop_refusals: bool = True
     drop_boilerplate: bool = True
+    drop_broken_markup: bool = True
 
 
 class LanguageSettings(Section):
     """Which languages are learnt; found offline by a small fastText model."""
 
-    allowed: tuple[str, ...] = ()  # ISO 639-1, such as en, de; none: all
+    allowed: tuple[LanguageCode, ...] = ()  # such as en, de; none: all
     min_confidence: Share = 0.5  # below it the language counts as unknown, and stays
-    min_chars: Positive = 20  # shorter texts have no language that can be told
+    min_chars: Positive = 20  # shorter texts have no language that can be told. Our choice
 
 
 class ScreenSettings(Section):
@@ -61,6 +65,7 @@ class DecontaminationSettings(Section):
     suites: tuple[Path, ...] = ()  # JSONL or TOML files, or folders of them
     ngram_words: Positive = 13  # GPT-3 (arXiv 2005.14165, appendix C)
     max_ngram_share: Share = 0.5  # of a suite's item, found in a candidate. Our choice
+    answers: bool = False  # find reference answers too; a help desk's are what it should learn
 
 
 class BalanceSettings(Section):
@@ -100,8 +105,11 @@ class ReviewSettings(Section):
     uncertain_share: Share = 0.02  # of candidates, those with the lowest token log-probabilities
     disputed_share: Share = 0.02  # whose votes disagree most
     novel_share: Share = 0.02  # farthest from what the parent dataset holds
+    # Candidates whose log-probabilities the engine is asked for at a fill; 0: none. Our choice
+    scored: int = Field(default=200, ge=0)
+    seed: int = 0  # of the random audit: another one chooses others
     max_open: Positive = 500  # items that wait at once: what people can do
-    reviewers: Positive = 1  # of each item; guide: 3 for evaluation
+    reviewers: Positive = 1  # of each item, one more at a draw; guide: 3 for evaluation
     calibration_share: Share = 0.05  # of what a reviewer gets, items with a known answer
     lease_s: float = Field(default=900.0, gt=0.0)  # then another reviewer may have the item
     required: bool = False  # a dataset holds only what was approved
@@ -114,10 +122,19 @@ class AugmentationSettings(Section):
     base_url: str = "http://127.0.0.1:8000/v1"  # any OpenAI-compatible server
     api_key: SecretStr | None = None
     model: str = "base"
+    judge_model: str | None = None  # that labels pairs; best another than wrote them. None: model
     methods: tuple[Literal["paraphrase", "back_translation", "synthetic", "failures"], ...] = (
         "paraphrase",
     )
-    max_share: Share = 0.1  # of the dataset. Guide: do not over-augment
+    max_share: float = Field(default=0.1, ge=0.0, lt=1.0)  # of all. Guide: do not over-augment
     pivot_language: str = "French"  # of back-translation; guide's own example
+    language: str = "English"  # of texts that are too short to tell
+    task: str = "requests like those below, and their best answers"  # what synthetic ones are for
+    few_shot: Positive = 3  # real examples that a request for synthetic ones shows
+    examples_per_request: Positive = 5
+    structured: bool = True  # ask the server to hold the model to a JSON schema
+    temperature: float | None = Field(default=0.7, ge=0.0, le=2.0)  # none: the server's own
+    max_tokens: Positive = 1024  # of one answer
     concurrent: Positive = 4
+    retries: int = Field(default=2, ge=0)  # of a request, after pauses that grow
     timeout_s: float = Field(default=60.0, gt=0.0)

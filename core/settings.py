@@ -249,7 +249,7 @@ class ErasureSettings(Section):
 
 
 class ConsoleSettings(Section):
-    """The operators' pages: their own port, their own login (a key with scope ops or admin)."""
+    """People's pages: their own port, their own login (a key of scope ops, admin or review)."""
 
     host: str = "127.0.0.1"
     port: Port = 8001

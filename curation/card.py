@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from curation.coverage_page import coverage_markdown
+from curation.dataset_files import FOLDERS, KINDS, example_files
 from curation.history import SPLITS
 
 # Bounds and names of Hugging Face's `size_categories`. Source: Hub documentation, dataset cards.
@@ -18,12 +20,15 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 def dataset_card(manifest: Mapping[str, Any]) -> str:
     """Return the README.md of the version that `manifest` describes."""
-    parts = (_front_matter(manifest), _summary(manifest), _splits(manifest), _stages(manifest))
+    coverage = manifest.get("coverage")
+    parts = [_front_matter(manifest), _summary(manifest), _splits(manifest), _stages(manifest)]
+    parts += [coverage_markdown(coverage)] if coverage else []
     return "\n".join((*parts, _LIMITS))
 
 
 def _front_matter(manifest: Mapping[str, Any]) -> str:
-    files = "\n".join(f"  - split: {name}\n    path: {name}.parquet" for name in SPLITS)
+    kinds = _kinds(manifest)
+    configs = "\n".join(_config(kind, kinds[kind]) for kind in KINDS if kind in kinds)
     return f"""---
 pretty_name: {json.dumps(manifest["id"])}
 task_categories:
@@ -34,10 +39,23 @@ tags:
 - user-feedback
 - supervised-fine-tuning
 configs:
-- config_name: default
-  data_files:
-{files}
+{configs}
 ---"""
+
+
+def _config(kind: str, counts: Mapping[str, int]) -> str:
+    """Return where Hugging Face's tools find the examples of one kind; they take no empty file."""
+    files = [
+        f"  - split: {file.stem}\n    path: {file.as_posix()}"
+        for own, split, file in example_files([kind])
+        if own == kind and counts.get(split)
+    ]
+    name = FOLDERS[kind] or "default"
+    return "\n".join([f"- config_name: {name}", "  data_files:", *files])
+
+
+def _kinds(manifest: Mapping[str, Any]) -> Mapping[str, Mapping[str, int]]:
+    return manifest.get("kinds") or {"demonstration": manifest["splits"]}
 
 
 def _summary(manifest: Mapping[str, Any]) -> str:
@@ -47,7 +65,7 @@ def _summary(manifest: Mapping[str, Any]) -> str:
 # {manifest["id"]}
 
 Conversations of the application `{manifest["application"]}`, each ending in an answer that its
-users approved (`thumbs_up`) or wrote themselves (`correction`).
+users approved or wrote themselves (`correction`){_besides(manifest)}.
 
 | | |
 | --- | --- |
@@ -62,19 +80,36 @@ users approved (`thumbs_up`) or wrote themselves (`correction`).
 """
 
 
+def _besides(manifest: Mapping[str, Any]) -> str:
+    """Return what a version holds besides demonstrations, in words."""
+    told = {
+        "pair": "pairs of a better and a worse answer (`pairs`)",
+        "label": "answers with a thumb, up or down (`labels`)",
+        "safety": "what people flagged, for tests alone (`safety`)",
+    }
+    parts = [words for kind, words in told.items() if kind in _kinds(manifest)]
+    return "".join(f"; {words}" for words in parts)
+
+
 def _splits(manifest: Mapping[str, Any]) -> str:
-    rows = "\n".join(f"| {name} | {count} |" for name, count in manifest["splits"].items())
+    rows = "\n".join(
+        f"| {kind} | " + " | ".join(str(counts.get(split, "")) for split in SPLITS) + " |"
+        for kind, counts in _kinds(manifest).items()
+        if kind != "safety"
+    )
     return f"""## Splits
 
 No subject, and no prompt or near duplicate of a prompt, is in two splits; what a version held in
 one split never moves to another in a later version.
 
-| Split | Examples |
-| --- | ---: |
+| Examples | train | validation | test |
+| --- | ---: | ---: | ---: |
 {rows}
 
 Columns: `example_id`, `interaction_id`, `subject` (a keyed hash), `source`, `is_new` (the parent
-did not have it), `messages` (a list of `role` and `content`).
+did not have it), `weight` (inverse exposure of the adapter that answered, 1 on average), and
+`messages` (a list of `role` and `content`), or of pairs `prompt`, `chosen`, `rejected`, of labels
+`prompt`, `completion`, `label`. `messages/` has the demonstrations as JSON Lines.
 """
 
 
@@ -95,8 +130,7 @@ def _stages(manifest: Mapping[str, Any]) -> str:
 
 def _reasons(stage: Mapping[str, Any]) -> str:
     notes = [f"{count} {reason}" for reason, count in stage["dropped"].items()]
-    if stage["changed"]:
-        notes.append(f"{stage['changed']} changed")
+    notes += [f"{stage[what]} {what}" for what in ("changed", "added") if stage.get(what)]
     return ", ".join(notes)
 
 
@@ -106,7 +140,8 @@ def _size(examples: int) -> str:
 
 _LIMITS = """## Limits
 
-- Users judged these answers; no expert has reviewed them.
+- Users judged these answers; only those were reviewed that the stage `review` or the source
+  `reviewer` tells of.
 - Where several answers to one prompt were given, corrections beat approvals and the answer of
   more people won, and what more people blamed than approved is out; one person's mistake about a
   prompt that nobody else asked remains.

@@ -1,36 +1,35 @@
 """CURATE, last stage: a dataset version, whole and immutable or not there at all.
 
-    application--dN/  train.parquet  validation.parquet  test.parquet  manifest.json  README.md
+    application--dN/  example files (see `dataset_files`)  manifest.json  README.md
 
-Examples come in; a folder and its rows (DatasetVersion, DatasetMember) go out together. The files
-are written beside their place and renamed inside the transaction that inserts the rows: a crash
-leaves no version, at most a folder that no row names and the next build replaces. Retrain reads
-the folder by its columns. Knows nothing of how examples were chosen.
+Files are written beside their place and renamed inside the transaction that inserts the rows
+(DatasetVersion, DatasetMember): a crash leaves no version, at most a folder that no row names and
+the next build replaces. Retrain reads the folder by its columns. Knows nothing of how examples
+were chosen.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import ConflictError, DataError
-from core.files import folder_sha256, json_sha256, write_atomic
-from curation.candidates import Candidate
+from core.files import folder_sha256, write_atomic
 from curation.card import dataset_card
-from curation.history import SPLITS, Split
+from curation.dataset_files import example_files
+from curation.history import BATCH_ROWS, SAFETY, SPLITS
+from curation.table import Table, pc
 from feedback.store import Store
 from feedback.tables import DatasetMember, DatasetVersion
 
@@ -39,66 +38,44 @@ CARD_FILE = "README.md"
 NOT_HASHED = frozenset({MANIFEST_FILE, CARD_FILE})  # they name the hash
 READ_ONLY = 0o444
 
-EXAMPLE_SCHEMA = pa.schema(
-    [
-        ("example_id", pa.string()),
-        ("interaction_id", pa.string()),
-        ("subject", pa.string()),
-        ("source", pa.string()),  # thumbs_up | correction
-        ("is_new", pa.bool_()),  # the parent did not have it
-        ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
-    ]
-)
-
-
-class Identity(NamedTuple):
-    """What makes an example the same in two versions; `is_new` depends on the version."""
-
-    example_id: str
-    interaction_id: str
-    split: Split
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A candidate that was accepted into a split; `id` names its content."""
-
-    id: str
-    candidate: Candidate
-    split: Split
-    is_new: bool
-
-    @property
-    def identity(self) -> Identity:
-        """Equal for the same example of two versions."""
-        return Identity(self.id, self.candidate.interaction_id, self.split)
-
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A version that is not written yet. `facts` go into the manifest as they are."""
+    """A version that is not written yet.
+
+    `members` has of each example kind, split, interaction_id, subject and is_new; `write` puts the
+    example files into a folder, and gives what the manifest shall tell besides.
+    """
 
     id: str
     application: str
     parent: str | None
-    examples: Sequence[Example]
-    facts: Mapping[str, Any]
+    members: Table
+    write: Callable[[Path], Mapping[str, Any]]
     created_at: datetime
 
     @property
+    def kinds(self) -> dict[str, dict[str, int]]:
+        """The number of examples of each kind that there is, in each split."""
+        counted = self.members.group_by(["kind", "split"]).aggregate([([], "count_all")])
+        kinds: dict[str, dict[str, int]] = {"demonstration": dict.fromkeys(SPLITS, 0)}
+        for row in counted.to_pylist():
+            of_kind = kinds.setdefault(
+                row["kind"], {} if row["kind"] == "safety" else dict.fromkeys(SPLITS, 0)
+            )
+            of_kind[row["split"]] = row["count_all"]
+        return kinds
+
+    @property
     def split_rows(self) -> dict[str, int]:
-        """The number of examples in each split."""
-        return {split: sum(e.split == split for e in self.examples) for split in SPLITS}
+        """The number of demonstrations in each split."""
+        return self.kinds["demonstration"]
 
     @property
     def new_rows(self) -> int:
-        """The number of examples that the parent did not have."""
-        return sum(example.is_new for example in self.examples)
-
-
-def example_id(candidate: Candidate) -> str:
-    """Return 32 hex characters, equal for equal messages."""
-    return json_sha256(msgspec.to_builtins(candidate.messages))[:32]
+        """The number of demonstrations that the parent did not have."""
+        shown = pc.equal(self.members["kind"], "demonstration")
+        return pc.sum(pc.and_(self.members["is_new"], shown)).as_py() or 0
 
 
 def write_dataset(store: Store, folder: Path, draft: Draft) -> DatasetVersion:
@@ -107,8 +84,10 @@ def write_dataset(store: Store, folder: Path, draft: Draft) -> DatasetVersion:
     Raises: ConflictError when another build has taken the same version.
     """
     with scratch_folder(folder, draft.id) as scratch:
-        content_hash = _write_files(scratch, draft)
-        manifest = _manifest(draft, content_hash)
+        facts = draft.write(scratch)
+        _sync_files(scratch)
+        content_hash = folder_sha256(scratch, ignore=NOT_HASHED)
+        manifest = {**_manifest(draft, content_hash), **facts}
         seal(scratch, manifest)
         path = folder / draft.id
         row = DatasetVersion(
@@ -126,30 +105,14 @@ def write_dataset(store: Store, folder: Path, draft: Draft) -> DatasetVersion:
     return row
 
 
-def read_identities(version: DatasetVersion) -> set[Identity]:
-    """Return the identities of the examples that `version` holds.
-
-    Raises: DataError when its files are missing or changed.
-    """
-    verify_dataset(version)
-    identities: set[Identity] = set()
-    for split in SPLITS:
-        columns = ["example_id", "interaction_id"]
-        table = pq.read_table(Path(version.path) / f"{split}.parquet", columns=columns)
-        rows = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
-        identities.update(Identity(id_, interaction_id, split) for id_, interaction_id in rows)
-    return identities
-
-
 def verify_dataset(version: DatasetVersion) -> None:
     """Check that the files of `version` are still those that were written.
 
     Raises: DataError that says what is missing or changed.
     """
     folder = Path(version.path)
-    missing = [
-        f"{split}.parquet" for split in SPLITS if not (folder / f"{split}.parquet").is_file()
-    ]
+    files = [file for _, _, file in example_files(kinds_of(version))]
+    missing = [str(file) for file in files if not (folder / file).is_file()]
     if missing:
         raise DataError(
             f"dataset {version.id} lacks {', '.join(missing)} in {folder}: "
@@ -163,6 +126,11 @@ def verify_dataset(version: DatasetVersion) -> None:
         )
 
 
+def kinds_of(version: DatasetVersion) -> list[str]:
+    """Return the kinds of examples that a version has files of."""
+    return list(version.manifest.get("kinds", {"demonstration": {}}))
+
+
 @contextmanager
 def scratch_folder(folder: Path, name: str) -> Generator[Path]:
     """Give a folder beside a version's place, to be renamed there or to vanish."""
@@ -174,27 +142,6 @@ def scratch_folder(folder: Path, name: str) -> Generator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)  # gone already if it was published
 
 
-def _write_files(scratch: Path, draft: Draft) -> str:
-    for split in SPLITS:
-        rows = [_row(example) for example in draft.examples if example.split == split]
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, schema=EXAMPLE_SCHEMA), sink, compression="zstd")
-        write_atomic(scratch / f"{split}.parquet", sink.getvalue().to_pybytes())
-    return folder_sha256(scratch, ignore=NOT_HASHED)
-
-
-def _row(example: Example) -> dict[str, Any]:
-    candidate = example.candidate
-    return {
-        "example_id": example.id,
-        "interaction_id": candidate.interaction_id,
-        "subject": candidate.subject,
-        "source": candidate.source,
-        "is_new": example.is_new,
-        "messages": msgspec.to_builtins(candidate.messages),
-    }
-
-
 def _manifest(draft: Draft, content_hash: str) -> dict[str, Any]:
     return {
         "id": draft.id,
@@ -203,8 +150,8 @@ def _manifest(draft: Draft, content_hash: str) -> dict[str, Any]:
         "content_hash": content_hash,
         "created_at": draft.created_at.isoformat(),
         "splits": draft.split_rows,
+        "kinds": draft.kinds,
         "new_rows": draft.new_rows,
-        **draft.facts,
     }
 
 
@@ -213,14 +160,26 @@ def seal(scratch: Path, manifest: Mapping[str, Any]) -> None:
     pretty = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     write_atomic(scratch / MANIFEST_FILE, pretty + b"\n")
     write_atomic(scratch / CARD_FILE, dataset_card(manifest))
-    for path in scratch.iterdir():
-        path.chmod(READ_ONLY)
-    sync_folder(scratch)
+    for path in scratch.rglob("*"):
+        if path.is_file():
+            path.chmod(READ_ONLY)
+    for path in (scratch, *(path for path in scratch.rglob("*") if path.is_dir())):
+        sync_folder(path)
 
 
 def sync_folder(folder: Path) -> None:
     """Put the names in `folder` on the disk: no row may outlive the files that it names."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    _sync(folder)
+
+
+def _sync_files(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -238,7 +197,8 @@ def _publish(store: Store, row: DatasetVersion, draft: Draft, scratch: Path) -> 
             raise ConflictError(
                 f"another build has written dataset {row.id} meanwhile: build again"
             ) from error
-        session.exec(insert(DatasetMember), params=_member_rows(draft))
+        for rows in _member_rows(draft):
+            session.exec(insert(DatasetMember), params=rows)
         if place.exists():  # a crash before the commit left it: no row names it
             shutil.rmtree(place)
         scratch.rename(place)
@@ -246,13 +206,25 @@ def _publish(store: Store, row: DatasetVersion, draft: Draft, scratch: Path) -> 
         session.commit()  # if it fails the folder stays: nobody can tell whether the rows do
 
 
-def _member_rows(draft: Draft) -> list[dict[str, Any]]:
-    return [
-        {
-            "dataset_id": draft.id,
-            "interaction_id": example.candidate.interaction_id,
-            "subject": example.candidate.subject,
-            "split": example.split,
-        }
-        for example in draft.examples
-    ]
+def _member_rows(draft: Draft) -> Iterator[list[dict[str, Any]]]:
+    """Yield a row for each interaction, by batches; a split counts more than a safety test.
+
+    Of an example that a model wrote, all interactions are members that it was made from.
+    """
+    is_safety = pc.equal(draft.members["split"], SAFETY)
+    seen: set[str] = set()
+    for part in (draft.members.filter(pc.invert(is_safety)), draft.members.filter(is_safety)):
+        names = [
+            n for n in ("interaction_id", "subject", "split", "seeds") if n in part.column_names
+        ]
+        for batch in part.select(names).to_batches(BATCH_ROWS):
+            fresh: dict[str, dict[str, Any]] = {}
+            for row in batch.to_pylist():
+                seeds = row.pop("seeds", None) or ()
+                fresh.setdefault(row["interaction_id"], row)
+                for seed in seeds:
+                    fresh.setdefault(seed, {**row, "interaction_id": seed, "subject": None})
+            rows = [row for id_, row in fresh.items() if id_ not in seen]
+            seen.update(fresh)
+            if rows:
+                yield [{"dataset_id": draft.id, **row} for row in rows]

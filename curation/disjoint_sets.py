@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+N = TypeVar("N", int, str)  # what can be compared and hashed
 
 
-class DisjointSets:
+class DisjointSets(Generic[N]):
     """Sets of names without a common member; a name never joined is a set of its own.
 
     Source: Tarjan and van Leeuwen 1984, path halving.
     """
 
     def __init__(self) -> None:
-        self._parent: dict[str, str] = {}
+        self._parent: dict[N, N] = {}
 
-    def root(self, name: str) -> str:
+    def root(self, name: N) -> N:
         """Return the member that stands for the set of `name`."""
         parent = self._parent.get(name, name)
         while parent != name:
@@ -22,7 +25,7 @@ class DisjointSets:
             name, parent = parent, self._parent.get(parent, parent)
         return name
 
-    def join(self, names: Iterable[str]) -> str:
+    def join(self, names: Iterable[N]) -> N:
         """Make one set of the sets of `names`, at least one, and return its root."""
         roots = {self.root(name) for name in names}
         first = min(roots)

@@ -8,10 +8,11 @@ how many. Broken off at any point it is done again: what is in the folder counts
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Set
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,12 +22,11 @@ from sqlmodel import Session, col
 from core.clock import utc_now
 from core.errors import DataError
 from core.files import folder_sha256, write_atomic
-from curation.dataset_version import NOT_HASHED, scratch_folder, seal, sync_folder
-from curation.history import SPLITS
+from curation.dataset_files import example_files, write_messages
+from curation.dataset_version import NOT_HASHED, kinds_of, scratch_folder, seal, sync_folder
+from curation.table import Table
 from feedback.store import Store
 from feedback.tables import DatasetMember, DatasetVersion
-
-Table = Any  # pyarrow's, which has no types
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,14 @@ class Unwanted:
 
     erasure_id: str
     subject: str
-    interactions: Set[str]
+    interactions: frozenset[str]
+
+
+class Left(NamedTuple):
+    """Examples of a kind and split that stay, and those of them that the parent did not have."""
+
+    rows: int
+    new: int
 
 
 def erase_examples(store: Store, dataset_id: str, unwanted: Unwanted) -> int:
@@ -46,12 +53,19 @@ def erase_examples(store: Store, dataset_id: str, unwanted: Unwanted) -> int:
     with store.session() as session:
         version = session.get_one(DatasetVersion, dataset_id)
         place = Path(version.path)
-        tables = {split: _read(version, place / f"{split}.parquet") for split in SPLITS}
-        kept = {split: _without_theirs(table, unwanted) for split, table in tables.items()}
-        gone = sum(tables[split].num_rows - kept[split].num_rows for split in SPLITS)
+        files = list(example_files(kinds_of(version)))
+        gone: Counter[tuple[str, str]] = Counter()
+        left: dict[tuple[str, str], Left] = {}
         with scratch_folder(place.parent, dataset_id) as scratch:
-            _write(scratch, kept)
-            _describe(version, scratch, kept, unwanted, gone)
+            for kind, split, file in files:
+                table = _read(version, place / file)
+                kept = _without_theirs(table, unwanted)
+                gone[kind, split] = table.num_rows - kept.num_rows
+                left[kind, split] = Left(kept.num_rows, sum(kept["is_new"].to_pylist()))
+                _write(scratch / file, kept)
+                if kind == "demonstration":
+                    write_messages(scratch, split, kept)
+            _describe(version, scratch, left, unwanted, gone.total())
             seal(scratch, version.manifest)
             session.add(version)
             _forget_members(session, dataset_id, unwanted)
@@ -59,48 +73,60 @@ def erase_examples(store: Store, dataset_id: str, unwanted: Unwanted) -> int:
             _swap(place, scratch)
             session.commit()
     shutil.rmtree(_old(place), ignore_errors=True)
-    return gone
+    return gone.total()
 
 
 def _read(version: DatasetVersion, path: Path) -> Table:
+    place = Path(version.path)
     if not path.is_file():
-        old = _old(path.parent)
-        if old.is_dir() and not path.parent.is_dir():  # broken off between two renames
-            old.rename(path.parent)
+        old = _old(place)
+        if old.is_dir() and not place.is_dir():  # broken off between two renames
+            old.rename(place)
         else:
             raise DataError(
                 f"dataset {version.id} lacks {path}: restore the folder, or delete the version"
             )
-    return pq.read_table(path)
+    return pq.ParquetFile(path).read()
 
 
 def _without_theirs(table: Table, unwanted: Unwanted) -> Table:
-    subjects = table.column("subject").to_pylist()
-    interactions = table.column("interaction_id").to_pylist()
+    rows = zip(
+        table["subject"].to_pylist(), table["interaction_id"].to_pylist(), _seeds(table),
+        strict=True,
+    )  # fmt: skip
     kept = [
-        subject != unwanted.subject and interaction not in unwanted.interactions
-        for subject, interaction in zip(subjects, interactions, strict=True)
+        subject != unwanted.subject and unwanted.interactions.isdisjoint((own, *(written or ())))
+        for subject, own, written in rows
     ]
     return table.filter(pa.array(kept, pa.bool_()))
 
 
-def _write(scratch: Path, tables: Mapping[str, Table]) -> None:
-    for split, table in tables.items():
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        write_atomic(scratch / f"{split}.parquet", sink.getvalue().to_pybytes())
+def _seeds(table: Table) -> list[list[str] | None]:
+    """Return from which interactions each row was made; versions of old do not tell."""
+    if "seeds" in table.column_names:
+        return table["seeds"].to_pylist()
+    return [None] * table.num_rows
+
+
+def _write(path: Path, table: Table) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_atomic(path, sink.getvalue().to_pybytes())
 
 
 def _describe(
     version: DatasetVersion,
     scratch: Path,
-    kept: Mapping[str, Table],
+    left: Mapping[tuple[str, str], Left],
     unwanted: Unwanted,
     gone: int,
 ) -> None:
     """Let the row and its manifest say what is in the folder now."""
-    rows = {split: table.num_rows for split, table in kept.items()}
-    new_rows = sum(sum(table.column("is_new").to_pylist()) for table in kept.values())
+    kinds: dict[str, dict[str, int]] = {}
+    for (kind, split), counts in left.items():
+        kinds.setdefault(kind, {})[split] = counts.rows
+    rows = kinds["demonstration"]
+    new_rows = sum(counts.new for (kind, _), counts in left.items() if kind == "demonstration")
     version.content_hash = folder_sha256(scratch, ignore=NOT_HASHED)
     version.train_rows, version.validation_rows, version.test_rows = (
         rows[split] for split in ("train", "validation", "test")
@@ -115,6 +141,7 @@ def _describe(
     version.manifest = manifest | {
         "content_hash": version.content_hash,
         "splits": rows,
+        "kinds": kinds,
         "new_rows": new_rows,
         "stages": [_without(stage, unwanted) for stage in manifest.get("stages", [])],
         "erased": erased,

@@ -1,24 +1,20 @@
-"""CURATE: what each stage of a build kept and dropped, for the manifest and for error messages.
+"""CURATE: the account of a build, for its manifest and for error messages.
 
-Stages are run through the ledger in order; it counts, reports progress, and stops the build as
-soon as too few candidates are left. Knows nothing of what the stages do.
+Stages are told to the ledger in their order; it reports progress, and stops the build as soon as
+too few demonstrations are left. Knows nothing of what the stages do.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from core.errors import DataError
-from curation.candidates import Drop, Sieved
+from curation.chain import Account
+from curation.table import Outcome, Table, pc
 
 Progress = Callable[[str, int, int], None]  # stage that begins, stages finished, stages in all
-
-SAMPLES = 5  # of drops, per stage
-
-P = ParamSpec("P")
-S = TypeVar("S", bound=Sieved)
 
 
 class Ledger:
@@ -31,53 +27,56 @@ class Ledger:
         min_examples: int,
         progress: Progress | None = None,
     ) -> None:
-        self.entries: list[dict[str, Any]] = []
+        self.accounts: list[Account] = []
         self._application = application
         self._stages = stages
         self._min_examples = min_examples
         self._progress = progress
+        self._begun: set[str] = set()
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """The accounts as the manifest tells them."""
+        return [account.entry() for account in self.accounts]
 
     def begin(self, name: str) -> None:
-        """Report that stage `name` begins."""
-        if self._progress is not None:
+        """Report that stage `name` begins, once."""
+        if self._progress is not None and name not in self._begun:
+            self._begun.add(name)
             self._progress(name, self._stages.index(name), len(self._stages))
 
-    def run(self, name: str, stage: Callable[P, S], *args: P.args, **kwargs: P.kwargs) -> S:
-        """Return what `stage` returns, once it is counted.
+    def enter(self, accounts: Iterable[Account]) -> None:
+        """Take in what stages told of themselves."""
+        self.accounts += accounts
 
-        Raises: DataError when fewer candidates are left than a dataset needs.
+    def run(self, name: str, stage: Callable[..., Outcome], table: Table, *arguments: Any) -> Table:
+        """Return what `stage` keeps of `table`, once it is counted.
+
+        Raises: DataError when fewer demonstrations are left than a dataset needs.
         """
         self.begin(name)
-        sieved = stage(*args, **kwargs)
-        self.entries.append(_entry(name, sieved))
-        if len(sieved.kept) < self._min_examples:
-            raise DataError(self._too_few(len(sieved.kept)))
-        return sieved
+        outcome = stage(table, *arguments)
+        account = Account(name)
+        account.add(table.num_rows, outcome)
+        self.accounts.append(account)
+        self.require(demonstrations_in(outcome.kept))
+        return outcome.kept
 
-    def _too_few(self, left: int) -> str:
+    def require(self, demonstrations: int) -> None:
+        """Raise DataError when that is fewer than a dataset needs."""
+        if demonstrations >= self._min_examples:
+            return
         lost = Counter[str]()
-        for entry in self.entries:
-            lost.update(entry["dropped"])
+        for account in self.accounts:
+            lost.update(account.dropped)
         reasons = ", ".join(f"{count} {reason}" for reason, count in lost.most_common())
-        return (
-            f"application {self._application} has {left} usable examples, and a dataset needs "
-            f"{self._min_examples} (dropped: {reasons or 'none'}): gather more approvals and "
+        raise DataError(
+            f"application {self._application} has {demonstrations} usable examples, and a dataset "
+            f"needs {self._min_examples} (dropped: {reasons or 'none'}): gather more approvals and "
             "corrections, or lower curation.min_examples"
         )
 
 
-def _entry(name: str, sieved: Sieved) -> dict[str, Any]:
-    reasons = Counter(drop.reason for drop in sieved.dropped)
-    return {
-        "name": name,
-        "before": len(sieved.kept) + len(sieved.dropped),
-        "after": len(sieved.kept),
-        "changed": sieved.changed,
-        "dropped": dict(reasons.most_common()),
-        "samples": [_sample(drop) for drop in sieved.dropped[:SAMPLES]],
-    }
-
-
-def _sample(drop: Drop) -> dict[str, str]:
-    sample = {"interaction_id": drop.interaction_id, "reason": drop.reason}
-    return {**sample, "detail": drop.detail} if drop.detail else sample
+def demonstrations_in(table: Table) -> int:
+    """Return how many rows are demonstrations."""
+    return pc.sum(pc.equal(table["kind"], "demonstration")).as_py() or 0

@@ -22,7 +22,7 @@ pc: Any = pyarrow.compute  # its functions are made at import: no checker sees t
 Kind = Literal["demonstration", "pair", "label", "safety"]
 Source = Literal[
     "thumbs_up", "rating", "correction", "preference", "regenerated", "thumbs_down", "flag",
-    "reviewer", "paraphrase", "back_translation", "synthetic", "failures",
+    "reviewer", "paraphrase", "back_translation", "synthetic", "failures", "judge",
 ]  # fmt: skip
 
 _PARTS = [pa.field("role", pa.string()), pa.field("content", pa.string())]
@@ -94,6 +94,12 @@ def sieve(table: Table, why: Sequence[Why | None], changed: int = 0) -> Outcome:
         schema=DROPS,
     )
     return Outcome(table.filter(pc.invert(mask)), drops, changed)
+
+
+def sieve_where(table: Table, gone: Any, reason: str) -> Outcome:
+    """Return the rows but those where `gone` (a numpy array of booleans) is true."""
+    why = Why(reason)
+    return sieve(table, [why if is_gone else None for is_gone in gone.tolist()])
 
 
 def conversations(table: Table) -> list[list[str]]:

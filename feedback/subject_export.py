@@ -13,7 +13,7 @@ from sqlmodel import Session, SQLModel, col, select
 from core.clock import utc_now
 from core.ids import subject_digest
 from feedback.erasure import Person, interaction_ids, lineage
-from feedback.tables import DatasetMember, Erasure, Feedback, Interaction
+from feedback.tables import DatasetMember, Erasure, Feedback, Interaction, ReviewItem
 
 
 def export_subject(session: Session, person: Person) -> dict[str, Any]:
@@ -29,6 +29,9 @@ def export_subject(session: Session, person: Person) -> dict[str, Any]:
     members = select(DatasetMember).where(
         DatasetMember.subject == person.subject, col(DatasetMember.dataset_id).in_(made.datasets)
     )
+    items = select(ReviewItem).where(
+        ReviewItem.application == person.application, ReviewItem.subject == person.subject
+    )
     return {
         "application": person.application,
         "subject": person.subject,
@@ -36,6 +39,7 @@ def export_subject(session: Session, person: Person) -> dict[str, Any]:
         "interactions": _plain(session, interactions.order_by(col(Interaction.started_at))),
         "feedback": _plain(session, feedback.order_by(col(Feedback.given_at))),
         "dataset_examples": _plain(session, members),
+        "review_items": _plain(session, items),
         "adapters_trained_on_them": list(made.adapters),
         "erasures": [erasure_state(row) for row in erasures_of(session, person)],
     }

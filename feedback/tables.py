@@ -14,6 +14,7 @@ PostgreSQL. Knows no logic: queries live with the stage that asks them.
     LimitBucket                     gateways share what a key may still use
     DeadLetter, Erasure             ingest and loop write, people read
     TrainingRequest                 people and erasures file them, retrain reads
+    ReviewItem ← ReviewLease, Review  curation fills, people decide, curation reads
 """
 
 from __future__ import annotations
@@ -319,3 +320,74 @@ class EngineReplica(SQLModel, table=True):
     engine: str = Field(primary_key=True)  # its base URL
     state: str  # up | down
     checked_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+
+
+class ReviewItem(SQLModel, table=True):
+    """A candidate before people; or two adapters' answers, or a question with a known answer."""
+
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("application", "candidate_id"),  # filling twice adds nothing
+        Index("ix_reviewitem_queue", "application", "state", "priority"),
+        Index("ix_reviewitem_interaction", "interaction_id"),  # erasure finds a person
+        Index("ix_reviewitem_subject", "application", "subject"),
+    )
+
+    id: str = Field(primary_key=True)
+    application: str
+    candidate_id: str
+    interaction_id: str | None = None  # None of a calibration item
+    kind: str  # demonstration | pair | comparison | calibration
+    subject: str | None = None
+    messages: list[dict[str, Any]] = Field(default_factory=list, sa_column=_json_column())
+    rejected: str | None = None  # of a pair: the answer that lost
+    # of what a model wrote: all interactions that it was made from
+    seeds: list[str] = Field(default_factory=list, sa_column=_json_column())
+    adapter_a: str | None = None  # of a comparison; None: the base model
+    adapter_b: str | None = None
+    answer_a: str | None = None
+    answer_b: str | None = None
+    expected: str | None = None  # of a calibration item: approve | reject
+    sampled_because: list[str] = Field(default_factory=list, sa_column=_json_column())
+    priority: float = 0.0  # higher is given out first
+    needed: int = 1  # reviewers; 0: all of them
+    state: str = "open"  # open | done | withdrawn
+    verdict: str | None = None  # approved | rejected | corrected, once it is done
+    corrected: str | None = None  # the answer to learn instead
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+    closed_at: datetime | None = Field(default=None, sa_column=_utc_column(nullable=True))
+
+
+class ReviewLease(SQLModel, table=True):
+    """One of an item's slots in one reviewer's hands; a decided one is theirs for good."""
+
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("item_id", "reviewer"),  # two reviewers are two people
+        Index("ix_reviewlease_reviewer", "reviewer"),
+    )
+
+    item_id: str = Field(primary_key=True)
+    slot: int = Field(primary_key=True)  # nobody else can hold it
+    reviewer: str
+    token: str = Field(unique=True)
+    leased_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+    expires_at: datetime = Field(sa_column=_utc_column())
+    decided_at: datetime | None = Field(default=None, sa_column=_utc_column(nullable=True))
+
+
+class Review(SQLModel, table=True):
+    """What one reviewer said of one item."""
+
+    __table_args__: ClassVar[Any] = (UniqueConstraint("item_id", "reviewer"),)
+
+    id: str = Field(primary_key=True)
+    application: str = Field(index=True)
+    item_id: str
+    reviewer: str
+    token: str = Field(unique=True)  # of the lease: saying it twice is saying it once
+    decision: str  # approve | reject | correct | skip | prefer
+    preferred: str | None = None  # of a comparison: a | b | tie
+    position: str | None = None  # of a comparison: whose answer was shown first, ab | ba
+    rubric: dict[str, int] = Field(default_factory=dict, sa_column=_json_column())
+    reason: str = ""
+    text: str | None = None  # the corrected answer
+    given_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())

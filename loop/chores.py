@@ -14,6 +14,7 @@ import structlog
 
 from core.clock import utc_now
 from core.settings import Settings
+from curation.review.erasure import expire_reviews
 from feedback.anomalies import mark_anomalies
 from feedback.log.slots import seal_abandoned
 from feedback.positions import read_positions
@@ -57,7 +58,13 @@ def chores_of(parts: Parts) -> list[Chore]:
     """Return all chores of a service."""
 
     def retain() -> object:
-        return expire(parts.store, cutoffs(parts.settings, utc_now()))
+        expired = expire(parts.store, cutoffs(parts.settings, utc_now()))
+        if expired:
+            with parts.store.session() as session:
+                for application in parts.settings.applications:
+                    expire_reviews(session, application)
+                session.commit()
+        return expired
 
     def mark() -> object:
         with parts.store.session() as session:

@@ -18,6 +18,8 @@ from sqlmodel import Session, col, select
 from core.clock import as_utc, utc_now
 from core.errors import RatchetError
 from curation.erasure import Unwanted, erase_examples
+from curation.review.erasure import erase_reviews
+from curation.work import forget_work
 from feedback.erasure import (
     Lineage,
     Person,
@@ -98,6 +100,7 @@ def _carry_out(parts: Parts, erasure_id: str) -> Erasure:
     counts["dataset_examples"] = sum(
         erase_examples(parts.store, dataset, unwanted) for dataset in made.datasets
     )
+    forget_work(parts.settings.folder("datasets"), person.application)
     policy = heed_policy(parts, person.application, made.adapters, erasure_id)
     return _finish(parts, erasure_id, ids, counts, policy)
 
@@ -150,6 +153,7 @@ def _finish(
         erasure = session.get_one(Erasure, erasure_id)
         assert erasure.subject is not None
         person = Person(erasure.application, erasure.subject)
+        counts["reviews"] = erase_reviews(session, person.application, person.subject, ids)
         counts |= delete_rows(session, person, ids, as_utc(erasure.requested_at))
         before = erasure.counts  # of a try that broke off
         erasure.counts = {name: count + before.get(name, 0) for name, count in counts.items()}

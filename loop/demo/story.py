@@ -22,7 +22,8 @@ from sqlmodel import col, select
 from core.clock import utc_now
 from core.errors import GateError, StateError
 from core.logs import configure_logs
-from curation.candidates import Selection
+from curation.pipeline import EVERYTHING
+from curation.selection import Selection
 from feedback.tables import Adapter, DatasetVersion, Rollout, VerdictRecord
 from loop.demo.crowd import Crowds, Told
 from loop.demo.desk import load_desk
@@ -221,7 +222,7 @@ def _spoiled_adapter(play: Play) -> tuple[Adapter, Rollout]:
         return adapter, _expose(play, adapter, "canary-spoiled")
 
 
-def _train(play: Play, name: str, source: Selection | None = None) -> Adapter:
+def _train(play: Play, name: str, source: Selection = EVERYTHING) -> Adapter:
     ingest(play.parts)
     with play.clock.phase(f"curate {name}"):
         dataset = curate(play.parts, APPLICATION, play.narrator, source=source)

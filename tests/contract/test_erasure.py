@@ -25,6 +25,9 @@ from core.settings import (
 )
 from curation.dataset_version import verify_dataset
 from curation.pipeline import build_dataset
+from curation.review.desk import ReviewDesk
+from curation.review.queue import Proposal
+from curation.review.words import Decision
 from feedback.erasure import Person, open_erasure
 from feedback.events import (
     ERASURES_TOPIC,
@@ -47,6 +50,8 @@ from feedback.tables import (
     Erasure,
     Feedback,
     Interaction,
+    Review,
+    ReviewItem,
     Rollout,
     TrainingRequest,
 )
@@ -206,7 +211,7 @@ def test_nothing_of_the_person_is_left_and_everybody_else_is(settings: Settings)
         assert version.manifest["erased"][0] | {"at": ""} == {
             "erasure": done.id,
             "at": "",
-            "examples": 2,
+            "examples": 4,
         }
         manifest = json.loads((Path(version.path) / "manifest.json").read_text())
         assert manifest == version.manifest
@@ -215,7 +220,8 @@ def test_nothing_of_the_person_is_left_and_everybody_else_is(settings: Settings)
     assert done.counts == {
         "spool_records": 4,
         "tombstones": 0,
-        "dataset_examples": 2,
+        "dataset_examples": 4,
+        "reviews": 0,
         "interactions": 2,
         "feedback": 2,
         "dataset_members": 0,
@@ -409,3 +415,42 @@ def test_what_others_said_of_an_erased_interaction_goes_too(settings: Settings) 
         parts.ingest().drain()
         assert erase(parts).counts["feedback"] == 3
     assert traces(settings.data_dir, SECRET, ANN.subject) == []
+
+
+def proposed(parts: Parts, id_: str, seeds: tuple[str, ...], words: str) -> None:
+    """Put a candidate of a person into the queue, and let somebody approve it."""
+    messages = (Message("user", words), Message("assistant", f"You said {words}."))
+    subjects = {row.id: row.subject for row in rows(parts, Interaction)}
+    item = Proposal(
+        id_, seeds[0], messages, ("augmented",), subject=subjects[seeds[0]], seeds=seeds
+    )
+    desk = ReviewDesk(parts.store, parts.settings)
+    assert desk.fill("desk", [item]).added == 1
+    desk.enter("desk", id_, "kim", Decision("approve", reason=words))
+
+
+def test_what_people_reviewed_goes_too_and_what_was_written_from_it(settings: Settings) -> None:
+    """Items, what was said of them, and an example that a model wrote from several people."""
+    with opened(settings) as parts:
+        lived(parts)
+        mine, *_ = (row.id for row in rows(parts, Interaction) if row.subject == ANN.subject)
+        train = [row for row in rows(parts, DatasetMember) if row.split == "train"]
+        others = [row.interaction_id for row in train if row.subject != ANN.subject]
+        proposed(parts, f"{mine}:demonstration", (mine,), f"{SECRET} wants the invoice")
+        written = f"{others[0]}:demonstration:synthetic:0123456789abcdef"
+        proposed(parts, written, (others[0], mine), f"{SECRET} of two")
+        kept = f"{others[1]}:demonstration:synthetic:0123456789abcdef"
+        proposed(parts, kept, (others[1], others[2]), "the harbour master greets nobody")
+        newer = build_dataset(parts.store, parts.settings, "desk")
+        assert newer.manifest["lineage"]["sources"]["synthetic"] == 2
+        done = erase(parts)
+        items = [(row.candidate_id, row.state) for row in rows(parts, ReviewItem)]
+        [review] = rows(parts, Review)
+        version = next(row for row in rows(parts, DatasetVersion) if row.id == newer.id)
+        verify_dataset(version)
+    assert done.counts["reviews"] == 4  # two items, two reviews
+    assert done.counts["dataset_examples"] == 4 + 5  # of each interaction also its vote
+    assert items == [(kept, "done")]
+    assert review.reason == "the harbour master greets nobody"
+    assert traces(settings.data_dir, SECRET, ANN.subject) == []
+    assert traces(settings.data_dir, "harbour master")

@@ -158,7 +158,7 @@ class FakeEngine:
             path, status, message = fault
             if path in request.path:
                 self._faults.remove(fault)
-                return _error(status, message)
+                return error_response(status, message)
         return await handler(request)
 
     async def _health(self, _request: web.Request) -> web.Response:
@@ -180,20 +180,22 @@ class FakeEngine:
         body = await request.json()
         name, folder = body["lora_name"], body["lora_path"]
         if name in self.adapters:
-            return _error(400, f"The lora adapter '{name}' has already been loaded.")
+            return error_response(400, f"The lora adapter '{name}' has already been loaded.")
         config = Path(folder) / "adapter_config.json"
         if not config.is_file():
-            return _error(404, f"Loading lora {name} failed: No adapter found for {folder}")
+            return error_response(404, f"Loading lora {name} failed: No adapter found for {folder}")
         rank = json.loads(config.read_text())["r"]
         if rank > MAX_LORA_RANK:
-            return _error(500, f"LoRA rank {rank} is greater than max_lora_rank {MAX_LORA_RANK}.")
+            return error_response(
+                500, f"LoRA rank {rank} is greater than max_lora_rank {MAX_LORA_RANK}."
+            )
         self.adapters[name] = folder
         return web.Response(text=f"Success: LoRA adapter '{name}' added successfully.")
 
     async def _unload(self, request: web.Request) -> web.Response:
         name = (await request.json())["lora_name"]
         if self.adapters.pop(name, None) is None:
-            return _error(404, f"The lora adapter '{name}' cannot be found.")
+            return error_response(404, f"The lora adapter '{name}' cannot be found.")
         return web.Response(text=f"Success: LoRA adapter '{name}' removed successfully.")
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
@@ -221,7 +223,7 @@ class FakeEngine:
         body = await request.json()
         self.bodies.append(body)
         if body["model"] not in {BASE, *self.adapters}:
-            return _error(404, f"The model `{body['model']}` does not exist.")
+            return error_response(404, f"The model `{body['model']}` does not exist.")
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         vectors = [
             {"object": "embedding", "index": number, "embedding": [float(len(text)), 0.5]}
@@ -295,7 +297,8 @@ class FakeEngine:
             await response.write(event[start : start + step])
 
 
-def _error(status: int, message: str) -> web.Response:
+def error_response(status: int, message: str) -> web.Response:
+    """Return an error as vLLM tells it."""
     body = {"message": message, "type": "FakeError", "param": None, "code": status}
     return web.json_response({"error": body}, status=status)
 

@@ -13,14 +13,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from core.ids import new_id
 from core.settings import CurationSettings, EngineSettings, Settings
-from curation.candidates import Candidate, Source
-from curation.history import History
 from feedback.events import Message
 from feedback.store import Store
 from feedback.tables import Feedback, Interaction
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
-EMPTY_HISTORY = History(None, {}, {}, {}, {})
 
 
 def write_tokenizer(folder: Path) -> Path:
@@ -30,25 +27,6 @@ def write_tokenizer(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
-
-
-def candidate(
-    prompt: str,
-    answer: str = "An answer.",
-    *,
-    subject: str | None = None,
-    source: Source = "thumbs_up",
-    minute: int = 0,
-    interaction_id: str | None = None,
-) -> Candidate:
-    """Return a candidate of one turn that started `minute` minutes after the start."""
-    return Candidate(
-        interaction_id=interaction_id or new_id(),
-        subject=subject,
-        source=source,
-        messages=(Message("user", prompt), Message("assistant", answer)),
-        started_at=START + timedelta(minutes=minute),
-    )
 
 
 @dataclass
@@ -131,7 +109,8 @@ def name(number: int) -> str:
 def open_world(folder: Path, **rules: Any) -> World:
     """Return a world whose data are below `folder`; `rules` change the curation settings."""
     model = write_tokenizer(folder / "model")
-    curation = CurationSettings(**{"min_examples": 4, **rules})
+    wanted: dict[str, Any] = {"min_examples": 4, **rules}
+    curation = CurationSettings(**wanted)
     settings = Settings(
         data_dir=folder / "data", engine=EngineSettings(model=model), curation=curation
     )

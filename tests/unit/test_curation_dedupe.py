@@ -4,49 +4,83 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import partial
 from itertools import combinations
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import DataError
-from curation.candidates import Candidate, Sieved
 from curation.dedupe import (
     cap_subjects,
     drop_exact_duplicates,
     drop_near_duplicates,
     largest_equal_cap,
+    require_votes,
     settle_conflicts,
+    settle_labels,
 )
-from curation.similarity import find_near, normalised, prompt_key, shingles, similarity
+from curation.keys import answer_text
+from curation.minhash import FIRST_OF_BUCKET
+from curation.similarity import (
+    alike,
+    hashed_shingles,
+    normalised,
+    prompt_key,
+    shingles,
+    similarity,
+)
+from curation.table import Outcome, Table, conversations, roles
+from curation.table import answers as answers_of
 from feedback.events import Message
-from tests.unit.curation_world import candidate
+from tests.unit.candidate_tables import keyed, near_in, pair, row
 
 THRESHOLD = 0.95
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def nobody_first(_: Candidate) -> int:
-    """Prefer no candidate."""
-    return 0
+def blame(prompt: str, answer: str, **columns: Any) -> dict[str, Any]:
+    """Return the label of an answer that somebody rated down."""
+    return row(prompt, answer, kind="label", source="thumbs_down", label=False, **columns)
 
 
-def answers(sieved: Sieved) -> list[str]:
+def answers(outcome: Outcome, kind: str = "demonstration") -> list[str]:
     """Return the answers that were kept."""
-    return [kept.messages[-1].content for kept in sieved.kept]
+    kinds = outcome.kept["kind"].to_pylist()
+    return [a for a, own in zip(answers_of(outcome.kept), kinds, strict=True) if own == kind]
 
 
-def without_near(candidates: Sequence[Candidate]) -> Sieved:
+def ids(outcome: Outcome) -> list[str]:
+    """Return the interactions that were kept."""
+    return outcome.kept["interaction_id"].to_pylist()
+
+
+def reasons(outcome: Outcome) -> list[str]:
+    """Return why rows were dropped."""
+    return outcome.drops["reason"].to_pylist()
+
+
+def without_near(*rows: dict[str, Any]) -> Outcome:
     """Drop near duplicates at the default threshold."""
-    near = find_near({c.prompt_key: c.prompt_text for c in candidates}, THRESHOLD)
-    return drop_near_duplicates(candidates, near, THRESHOLD, nobody_first)
+    table = keyed(*rows)
+
+    def texts(wanted: Sequence[int]) -> dict[int, str]:
+        every = list(map(answer_text, roles(table), conversations(table)))
+        return {place: every[place] for place in wanted}
+
+    numbers = table["number"].to_numpy()
+    return drop_near_duplicates(table, near_in(table, THRESHOLD), numbers, texts, THRESHOLD)
 
 
 def words(rng: random.Random, count: int) -> list[str]:
     """Return that many random words."""
     return ["".join(rng.choices(LETTERS, k=rng.randint(3, 9))) for _ in range(count)]
+
+
+def prompts(table: Table) -> list[str]:
+    """Return the prompts of one-turn rows."""
+    return [texts[0] for texts in conversations(table)]
 
 
 # ---- normal forms ------------------------------------------------------------------------------
@@ -67,49 +101,70 @@ def test_a_message_cannot_pretend_to_be_two() -> None:
     assert prompt_key(one) != prompt_key(two)
 
 
+def test_hashed_shingles_measure_like_plain_ones() -> None:
+    """Jaccard similarity by hashes is that by texts, of short and of strange ones too."""
+    texts = ["", "a", "abcd", "abcde", "abcdef", "Grüße 👍 an alle", "abcdefabcdef", "\0\0"]
+    grams = hashed_shingles(texts)
+    for one, other in combinations(range(len(texts)), 2):
+        if min(len(texts[one]), len(texts[other])) >= 5:
+            assert alike(grams.of(one), grams.of(other)) == similarity(texts[one], texts[other])
+
+
 # ---- conflicts ---------------------------------------------------------------------------------
 
 
 def test_correction_beats_any_number_of_approvals() -> None:
     """Whoever wrote the answer took more care than who pressed a button."""
-    liked = [candidate("Where?", "Here.", subject=f"s{number}") for number in range(3)]
-    written = candidate("where", "There.", subject="ann", source="correction")
-    sieved = settle_conflicts([*liked, written])
-    assert answers(sieved) == ["There."]
-    assert [drop.reason for drop in sieved.dropped] == ["conflict"] * 3
+    liked = [row("Where?", "Here.", subject=f"s{number}") for number in range(3)]
+    written = row("where", "There.", subject="ann", source="correction")
+    outcome = settle_conflicts(keyed(*liked, written))
+    assert answers(outcome) == ["There."]
+    assert reasons(outcome) == ["conflict"] * 3
 
 
 def test_answer_of_more_people_wins() -> None:
     """One person's five votes are one person's."""
-    loud = [candidate("Where?", "Here.", subject="bob", minute=9) for _ in range(5)]
-    quiet = [candidate("Where?", "There.", subject=f"s{number}") for number in range(2)]
-    assert answers(settle_conflicts([*loud, *quiet])) == ["There."] * 2
+    loud = [row("Where?", "Here.", subject="bob", minute=9) for _ in range(5)]
+    quiet = [row("Where?", "There.", subject=f"s{number}") for number in range(2)]
+    assert answers(settle_conflicts(keyed(*loud, *quiet))) == ["There."] * 2
 
 
 def test_newest_answer_wins_among_equals() -> None:
     """The world changes: with as many people, the later answer is right."""
-    old, new = candidate("Where?", "Here.", minute=1), candidate("Where?", "There.", minute=2)
-    assert answers(settle_conflicts([new, old])) == ["There."]
+    old, new = row("Where?", "Here.", minute=1), row("Where?", "There.", minute=2)
+    assert answers(settle_conflicts(keyed(new, old))) == ["There."]
 
 
 @pytest.mark.parametrize(("approving", "kept"), [(1, 0), (2, 2), (3, 3)])
 def test_answer_that_more_people_blamed_is_out(approving: int, kept: int) -> None:
     """Two people blame an answer: one approval does not bring it in, two do."""
-    blamed = [candidate("Where?", "Here.", subject=name, source="thumbs_down") for name in "xyx"]
-    liked = [candidate("where", "here", subject=f"s{number}") for number in range(approving)]
-    sieved = settle_conflicts(liked, blamed)
-    assert len(sieved.kept) == kept
-    assert {drop.reason for drop in sieved.dropped} == (
-        {"blamed by more people"} if not kept else set()
-    )
+    blamed = [blame("Where?", "Here.", subject=name) for name in "xyx"]
+    liked = [row("where", "here", subject=f"s{number}") for number in range(approving)]
+    outcome = settle_conflicts(keyed(*liked, *blamed))
+    assert len(answers(outcome)) == kept
+    assert len(answers(outcome, "label")) == 3
+    assert set(reasons(outcome)) == ({"blamed by more people"} if not kept else set())
 
 
 def test_blame_falls_on_one_answer_only() -> None:
     """Another answer to the same prompt, less liked, wins once the first is out."""
-    blamed = [candidate("Where?", "Here.", subject=name, source="thumbs_down") for name in "xyz"]
-    liked = [candidate("Where?", "Here.", subject=name) for name in "ab"]
-    other = candidate("Where?", "There.", subject="c")
-    assert answers(settle_conflicts([*liked, other], blamed)) == ["There."]
+    blamed = [blame("Where?", "Here.", subject=name) for name in "xyz"]
+    liked = [row("Where?", "Here.", subject=name) for name in "ab"]
+    other = row("Where?", "There.", subject="c")
+    assert answers(settle_conflicts(keyed(*liked, other, *blamed))) == ["There."]
+
+
+def test_labels_follow_most_people() -> None:
+    """Of two against one, the two stay; of one against one, nobody; other answers are apart."""
+    up: dict[str, Any] = {"kind": "label", "label": True}
+    three = [blame("Where?", "Here.", subject=name) for name in "ab"]
+    three.append(row("Where?", "here", subject="c", **up))
+    tie = [blame("Who?", "Me.", subject="a"), row("Who?", "Me.", subject="b", **up)]
+    alone = row("Who?", "You.", subject="b", **up)
+    outcome = settle_labels(keyed(*three, *tie, alone, row("Who?", "Me.")))
+    assert sorted(answers(outcome, "label")) == ["Here.", "Here.", "You."]
+    assert answers(outcome) == ["Me."]
+    assert reasons(outcome) == ["votes disagree"] * 3
 
 
 # ---- exact duplicates --------------------------------------------------------------------------
@@ -117,28 +172,33 @@ def test_blame_falls_on_one_answer_only() -> None:
 
 def test_oldest_of_equal_examples_stays() -> None:
     """Whatever the order in which they come, equal once normalised is equal."""
-    old = candidate("Where?", "Here.", minute=1)
-    new = candidate("WHERE", "here", minute=2)
+    old = row("Where?", "Here.", minute=1, id_="old")
+    new = row("WHERE", "here", minute=2, id_="new")
     for order in ([old, new], [new, old]):
-        assert drop_exact_duplicates(order, nobody_first).kept == [old]
+        assert ids(drop_exact_duplicates(keyed(*order))) == ["old"]
 
 
 def test_what_a_version_held_stays_rather_than_the_oldest() -> None:
     """Else every late-coming older row would make a version churn."""
-    old, held = candidate("Where?", minute=1), candidate("Where?", minute=2)
-    sieved = drop_exact_duplicates([old, held], lambda c: 0 if c is held else 1)
-    assert sieved.kept == [held]
-    assert [drop.interaction_id for drop in sieved.dropped] == [old.interaction_id]
+    old = row("Where?", "Here.", minute=1, id_="old", preference=1)
+    held = row("Where?", "Here.", minute=2, id_="held", preference=0)
+    outcome = drop_exact_duplicates(keyed(old, held))
+    assert ids(outcome) == ["held"]
+    assert outcome.drops["interaction_id"].to_pylist() == ["old"]
 
 
-def test_other_answers_and_other_prompts_are_no_duplicates() -> None:
-    """Both must be equal."""
-    three = [
-        candidate("Where?", "Here."),
-        candidate("Where?", "There."),
-        candidate("Who?", "Here."),
+def test_other_answers_prompts_and_kinds_are_no_duplicates() -> None:
+    """All must be equal: kind, prompt, answer, the answer that lost, the label."""
+    different = [
+        row("Where?", "Here."),
+        row("Where?", "There."),
+        row("Who?", "Here."),
+        pair("Where?", "Here.", "There."),
+        pair("Where?", "Here.", "Nowhere."),
+        blame("Where?", "Here."),
+        row("Where?", "Here.", kind="label", label=True),
     ]
-    assert drop_exact_duplicates(three, nobody_first).kept == three
+    assert drop_exact_duplicates(keyed(*different)).kept.num_rows == len(different)
 
 
 # ---- near duplicates ---------------------------------------------------------------------------
@@ -150,23 +210,21 @@ def test_near_duplicates_are_found_with_measured_recall_and_precision() -> None:
     By construction only a changed letter leaves a text over 95 % similar; brute force confirms it.
     """
     rng = random.Random(7)
-    candidates: list[Candidate] = []
+    rows: list[dict[str, Any]] = []
     copies: set[str] = set()
     for number in range(200):
         text = words(rng, 60)
-        candidates.append(
-            candidate(" ".join(text), f"the answer {LETTERS[number % 26]}", minute=number)
-        )
+        original, answer = " ".join(text), f"the answer {LETTERS[number % 26]}"
         place = rng.randrange(10, 50)
         if number % 2:
             text[place] = text[place][:-1] + ("x" if text[place][-1] != "x" else "y")
         else:
             text[place : place + 3] = words(rng, 3)
-        copy = candidate(" ".join(text), candidates[-1].messages[-1].content, minute=1_000 + number)
-        candidates.append(copy)
-        if similarity(candidates[-2].prompt_text, copy.prompt_text) >= THRESHOLD:
-            copies.add(copy.interaction_id)
-    dropped = {drop.interaction_id for drop in without_near(candidates).dropped}
+        rows.append(row(original, answer, minute=number))
+        rows.append(row(" ".join(text), answer, minute=1_000 + number, id_=f"copy {number}"))
+        if similarity(f"user: {original}", f"user: {' '.join(text)}") >= THRESHOLD:
+            copies.add(f"copy {number}")
+    dropped = set(without_near(*rows).drops["interaction_id"].to_pylist())
     assert len(copies) == 100
     recall, precision = len(dropped & copies) / len(copies), len(dropped & copies) / len(dropped)
     assert (recall, precision) == (1.0, 1.0)
@@ -175,76 +233,108 @@ def test_near_duplicates_are_found_with_measured_recall_and_precision() -> None:
 def test_pairs_agree_with_brute_force_around_the_threshold() -> None:
     """Among texts of every similarity from 0.8 to 1, MinHash and LSH miss no pair and add none."""
     rng = random.Random(11)
-    texts: dict[str, str] = {}
-    for family in range(30):
+    texts: list[str] = []
+    for _ in range(30):
         base = words(rng, 80)
-        for member in range(6):
+        for _ in range(10):
             text = list(base)
             for _ in range(rng.randrange(4)):
                 text[rng.randrange(80)] = words(rng, 1)[0]
-            texts[f"{family} {member}"] = " ".join(text)
-    near = find_near(texts, THRESHOLD).neighbours
-    grams = {key: shingles(text) for key, text in texts.items()}
+            texts.append(" ".join(text))
+    table = keyed(*(row(text, "Yes.") for text in texts))
+    near = near_in(table, THRESHOLD)
+    grams: dict[int, frozenset[str]] = {}
+    for number, prompt in zip(table["number"].to_pylist(), prompts(table), strict=True):
+        grams[number] = shingles(f"user: {prompt}")
     true = {
         (one, other)
-        for one, other in combinations(sorted(texts), 2)
+        for one, other in combinations(sorted(grams), 2)
         if len(grams[one] & grams[other]) >= THRESHOLD * len(grams[one] | grams[other])
     }
-    found = {(one, other) for one, others in near.items() for other in others if one < other}
     assert 50 < len(true) < 400
-    assert found == true
+    assert {tuple(found) for found in near.pairs.tolist()} == true
 
 
-def test_near_is_symmetric_and_independent_of_order() -> None:
-    """The same texts in another order give the same neighbours and clusters."""
+def test_near_is_independent_of_order() -> None:
+    """The same texts in another order give the same clusters."""
     rng = random.Random(3)
-    texts = {f"k{number}": " ".join(words(rng, 40)) for number in range(20)}
-    texts |= {f"copy of {key}": f"{text} x" for key, text in texts.items()}
-    near = find_near(texts, THRESHOLD)
-    assert near == find_near(dict(reversed(texts.items())), THRESHOLD)
-    assert all(
-        one in near.neighbours[other] for one, others in near.neighbours.items() for other in others
-    )
+    texts = [" ".join(words(rng, 40)) for _ in range(20)]
+    rows = [row(f"{text}{end}", "Yes.", id_=f"{n}{end}") for n, text in enumerate(texts)
+            for end in ("", " x")]  # fmt: skip
+    first, second = (keyed(*order) for order in (rows, rows[::-1]))
+    assert first.equals(second)
+    near = near_in(first, THRESHOLD)
+    assert near.pairs.tolist() == near_in(second, THRESHOLD).pairs.tolist()
     assert len(near.clusters) == 40
+    assert len(set(near.clusters.values())) == 20
+
+
+def test_a_crowd_of_near_duplicates_is_one_example() -> None:
+    """In a large bucket each is compared with the first ones: none of them stays but one."""
+    rng = random.Random(21)
+    text = words(rng, 80)
+    crowd = [
+        row(" ".join([*text[:40], LETTERS[n % 26] * (1 + n // 26), *text[40:]]), "Yes.",
+            minute=n, id_=f"{n:03}")
+        for n in range(2 * FIRST_OF_BUCKET)
+    ]  # fmt: skip
+    others = [row(" ".join(words(rng, 40)), "Yes.", minute=999, id_=f"x{n}") for n in range(200)]
+    kept = ids(without_near(*crowd, *others))
+    assert [id_ for id_ in kept if not id_.startswith("x")] == ["000"]
+    assert len(kept) == 201
 
 
 def test_numbers_make_a_difference() -> None:
     """Thirty days are not fourteen, however long and equal the text around them."""
     rng = random.Random(13)
     rule = f"{' '.join(words(rng, 30))} within {{}} days {' '.join(words(rng, 30))}"
-    two = [candidate("Until when can I give it back?", rule.format(days)) for days in (14, 30)]
-    assert similarity(two[0].answer_text, two[1].answer_text) > THRESHOLD
-    assert without_near(two).kept == two
+    assert similarity(rule.format(14), rule.format(30)) > THRESHOLD
     question = " ".join(words(rng, 60))
-    alike = [
-        candidate(question, rule.format(14)),
-        candidate(f"{question} x", f"{rule.format(14)} x", minute=1),
-        candidate(f"{question} y", f"{rule.format(30)} y", minute=2),
+    rows = [
+        row(question, rule.format(14), id_="14"),
+        row(f"{question} x", f"{rule.format(14)} x", minute=1, id_="14 again"),
+        row(f"{question} y", f"{rule.format(30)} y", minute=2, id_="30"),
     ]
-    assert without_near(alike).kept == [alike[0], alike[2]]
+    assert ids(without_near(*rows)) == ["14", "30"]
 
 
 def test_a_long_fixed_text_does_not_make_all_questions_equal() -> None:
     """An instruction before every question is common, and what is common does not count."""
     rng = random.Random(5)
     instruction = " ".join(words(rng, 400))
-    many = [candidate(f"{instruction} {' '.join(words(rng, 8))}", "Yes.") for _ in range(30)]
-    assert similarity(many[0].prompt_text, many[1].prompt_text) >= THRESHOLD
-    assert without_near(many).kept == many
+    questions = [f"{instruction} {' '.join(words(rng, 8))}" for _ in range(30)]
+    assert similarity(questions[0], questions[1]) >= THRESHOLD
+    assert without_near(*(row(question, "Yes.") for question in questions)).drops.num_rows == 0
 
 
 def test_chain_of_near_duplicates_keeps_its_ends() -> None:
     """Each link repeats the one before, but the last no longer repeats the first: both stay."""
     rng = random.Random(9)
     text = words(rng, 60)
-    chain: list[Candidate] = []
+    chain: list[dict[str, Any]] = []
     for link in range(6):
         text[link * 10] += "xyz"
-        chain.append(candidate(" ".join(text), "Yes.", minute=link))
-    assert similarity(chain[0].prompt_text, chain[-1].prompt_text) < THRESHOLD
-    kept = without_near(chain).kept
-    assert kept[0] is chain[0]
+        chain.append(row(" ".join(text), "Yes.", minute=link, id_=str(link)))
+    kept = ids(without_near(*chain))
+    assert kept[0] == "0"
     assert 1 < len(kept) < len(chain)
+
+
+def test_few_votes_on_a_cluster_are_too_few() -> None:
+    """People who asked nearly the same count together; the same person twice counts once."""
+    rng = random.Random(15)
+    long = " ".join(words(rng, 60))
+    rows = [
+        row(long, "Yes.", subject="ann"),
+        row(f"{long} x", "No.", subject="bob"),
+        row("Alone?", "Yes.", subject="ann"),
+        row("Alone?", "No.", subject="ann"),
+    ]
+    table = keyed(*rows)
+    numbers = table["number"].to_numpy()
+    outcome = require_votes(table, near_in(table, THRESHOLD), numbers, 2)
+    assert sorted(prompts(outcome.kept)) == sorted([long, f"{long} x"])
+    assert reasons(outcome) == ["too few votes on its prompt"] * 2
 
 
 # ---- cap ---------------------------------------------------------------------------------------
@@ -252,27 +342,41 @@ def test_chain_of_near_duplicates_keeps_its_ends() -> None:
 
 def test_no_subject_exceeds_its_share() -> None:
     """A loud person keeps corrections first, then the newest."""
-    loud = [candidate(f"q{number}", subject="bob", minute=number) for number in range(10)]
-    written = candidate("old", subject="bob", source="correction", minute=0)
-    others = [candidate(f"o{number}", subject=f"s{number}") for number in range(4)]
-    kept = cap_subjects([written, *loud, *others], 0.34, nobody_first).kept
-    assert [c for c in kept if c.subject == "bob"] == [written, loud[9]]
-    assert len(kept) == 6
+    loud = [row(f"q{number}", "Yes.", subject="bob", minute=number) for number in range(10)]
+    written = row("old", "Yes.", subject="bob", source="correction", minute=0)
+    others = [row(f"o{number}", "Yes.", subject=f"s{number}") for number in range(4)]
+    outcome = cap_subjects(keyed(written, *loud, *others), 0.34)
+    assert sorted(text for text in prompts(outcome.kept) if text[0] != "o" or text == "old") == [
+        "old",
+        "q9",
+    ]
+    assert outcome.kept.num_rows == 6
 
 
 def test_what_a_version_held_stays_under_the_cap() -> None:
     """A newer answer of a loud person does not push out one that a version held."""
-    loud = [candidate(f"q{number}", subject="bob", minute=number) for number in range(5)]
-    others = [candidate(f"o{number}", subject=f"s{number}") for number in range(4)]
-    kept = cap_subjects([*loud, *others], 0.2, lambda c: 0 if c is loud[1] else 1).kept
-    assert [c for c in kept if c.subject == "bob"] == [loud[1]]
+    loud = [
+        row(f"q{n}", "Yes.", subject="bob", minute=n, preference=0 if n == 1 else 1)
+        for n in range(5)
+    ]
+    others = [row(f"o{number}", "Yes.", subject=f"s{number}") for number in range(4)]
+    kept = prompts(cap_subjects(keyed(*loud, *others), 0.2).kept)
+    assert [text for text in kept if text[0] == "q"] == ["q1"]
 
 
 def test_too_few_subjects_for_the_share_is_an_error() -> None:
     """The message says how many there are, how many are needed, and what to change."""
-    few = [candidate(f"q{number}", subject=f"s{number}") for number in range(3)]
+    few = [row(f"q{number}", "Yes.", subject=f"s{number}") for number in range(3)]
     with pytest.raises(DataError, match=r"3 subjects.*20%.*at least 5.*max_share_per_subject"):
-        cap_subjects(few, 0.2, nobody_first)
+        cap_subjects(keyed(*few), 0.2)
+
+
+def test_too_few_subjects_of_pairs_leave_none() -> None:
+    """Demonstrations are enough for a dataset; pairs of one person are no preference of many."""
+    many = [row(f"q{number}", "Yes.", subject=f"s{number}") for number in range(5)]
+    outcome = cap_subjects(keyed(*many, pair("q0", "Yes.", "No.", subject="s0")), 0.2)
+    assert set(outcome.kept["kind"].to_pylist()) == {"demonstration"}
+    assert reasons(outcome) == ["subject over its share"]
 
 
 @settings(max_examples=40, deadline=None)
@@ -290,13 +394,15 @@ def test_cap_is_the_largest_that_keeps_the_share(counts: list[int], share: float
 
 # ---- all sieves --------------------------------------------------------------------------------
 
-some_candidates = st.lists(
+some_rows = st.lists(
     st.builds(
-        candidate,
+        row,
         st.sampled_from(["Where?", "where", "Who?", "Why is it so?"]),
         st.sampled_from(["Here.", "here", "There."]),
         subject=st.sampled_from(["ann", "bob", None]),
         source=st.sampled_from(["thumbs_up", "correction"]),
+        kind=st.sampled_from(["demonstration", "label"]),
+        label=st.booleans(),
         minute=st.integers(0, 5),
     ),
     max_size=20,
@@ -304,16 +410,15 @@ some_candidates = st.lists(
 
 
 @settings(max_examples=40, deadline=None)
-@given(some_candidates, st.randoms(use_true_random=False))
+@given(some_rows, st.randoms(use_true_random=False))
 def test_sieves_lose_nothing_and_do_not_mind_order(
-    candidates: list[Candidate], rng: random.Random
+    rows: list[dict[str, Any]], rng: random.Random
 ) -> None:
-    """Each candidate is kept or dropped, once, and the same ones whatever the order."""
-    shuffled = rng.sample(candidates, len(candidates))
-    sieves = (settle_conflicts, partial(drop_exact_duplicates, preference=nobody_first))
-    for sieve in sieves:
-        first, second = sieve(candidates), sieve(shuffled)
-        kept = {c.interaction_id for c in first.kept}
-        assert kept == {c.interaction_id for c in second.kept}
-        assert kept.isdisjoint(drop.interaction_id for drop in first.dropped)
-        assert len(first.kept) + len(first.dropped) == len(candidates)
+    """Each row is kept or dropped, once, and the same ones whatever the order."""
+    shuffled = rng.sample(rows, len(rows))
+    for stage in (settle_conflicts, settle_labels, drop_exact_duplicates):
+        first, second = stage(keyed(*rows)), stage(keyed(*shuffled))
+        kept = set(ids(first))
+        assert kept == set(ids(second))
+        assert kept.isdisjoint(first.drops["interaction_id"].to_pylist())
+        assert first.kept.num_rows + first.drops.num_rows == len(rows)

@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from sqlmodel import col, select, update
 
-from core.errors import DataError
-from curation.candidates import Selection
+from core.errors import ConflictError, DataError
 from curation.dataset_version import verify_dataset
-from curation.history import SPLITS, read_history
-from curation.pipeline import STAGES, build_dataset
+from curation.history import SPLITS
+from curation.pipeline import build_dataset
+from curation.selection import Selection
 from curation.similarity import prompt_key
+from curation.steps import STAGES
 from feedback.events import Message
-from feedback.redaction.redactor import Redactor
 from feedback.tables import DatasetMember, DatasetVersion, Feedback, Interaction
 from tests.unit.curation_world import START, World, name, open_world
 
@@ -82,8 +82,11 @@ def test_stages_add_up(world: World) -> None:
     for stage, following in pairwise(stages):
         assert stage["after"] == following["before"]
     for stage in stages:
-        assert stage["before"] - stage["after"] == sum(stage["dropped"].values())
-    assert stages[-1]["after"] == sum(version.manifest["splits"].values()) == len(rows(version))
+        gone = sum(stage["dropped"].values())
+        assert stage["after"] == stage["before"] - gone + stage["added"]
+    assert sum(version.manifest["splits"].values()) == len(rows(version))
+    kinds = version.manifest["kinds"].values()
+    assert stages[-1]["after"] == sum(sum(splits.values()) for splits in kinds)
 
 
 def test_what_must_stay_out_stays_out(world: World) -> None:
@@ -94,14 +97,15 @@ def test_what_must_stay_out_stays_out(world: World) -> None:
     for stage in version.manifest["stages"]:
         dropped |= stage["dropped"]
     assert dropped == {
-        "not approved and not corrected": 3,
         "answer is not whole": 1,
         "empty text": 1,
         "broken text": 1,
         "too long": 1,
         "conflict": 1,
         "blamed by more people": 1,
-        "duplicate": 1,
+        "votes disagree": 1,
+        "duplicate": 2,  # the demonstration and the label of its thumb
+        "subject over its share": 1,
     }
     crowd = {f"It is with {name(number)}." for number in range(12)}
     assert answers(version) - crowd == {"It is in Norway.", "No, [EMAIL_2]."}
@@ -117,7 +121,9 @@ def test_manifest_tells_where_examples_came_from(world: World) -> None:
     assert lineage["sources"] == {"thumbs_up": 12, "correction": 1}
     assert lineage["oldest"] == (START + timedelta(minutes=1)).isoformat()
     assert lineage["newest"] == (START + timedelta(minutes=13)).isoformat()
-    assert version.manifest["settings"]["curation"] == world.settings.curation.model_dump()
+    assert version.manifest["settings"]["curation"] == world.settings.curation.model_dump(
+        mode="json"
+    )
     assert version.new_rows == 13
     assert (version.id, version.parent) == ("desk--d1", None)
 
@@ -132,13 +138,13 @@ def test_no_text_gets_into_the_manifest(world: World) -> None:
 def test_too_few_examples_is_an_error_that_helps(world: World) -> None:
     """It names the number, the number needed, what was dropped and both ways out."""
     world.say("Where?", thumbs=True)
-    world.say("Who?", thumbs=False)
+    world.say("Who?", thumbs=True, status="error")
     with pytest.raises(DataError) as caught:
         build(world)
     for part in (
         "application desk has 1 usable examples",
         "needs 4",
-        "1 not approved and not corrected",
+        "1 status is not ok",
         "gather more approvals",
         "curation.min_examples",
     ):
@@ -167,7 +173,7 @@ def test_rebuilding_with_nothing_new_gives_the_same_version(world: World) -> Non
     mixed(world)
     first = build(world)
     assert build(world).id == first.id
-    world.say("Is it yellow?", "Bad again.", subject="u1", thumbs=False)
+    world.say("Is it yellow?", "Broken off.", subject="u1", thumbs=True, status="error")
     assert build(world).id == first.id
     assert versions(world) == ["desk--d1"]
     verify_dataset(first)
@@ -204,12 +210,12 @@ def test_next_version_grows_and_moves_nothing(world: World) -> None:
 def test_no_subject_or_question_moves_between_versions(world: World) -> None:
     """Over four versions, some of a narrow time, each subject and question has one split."""
     narrow = Selection(since=START + timedelta(minutes=25))
-    seen: dict[str, set[str]] = {}
+    seen: dict[object, set[str]] = {}
     for round_ in range(4):
         world.crowd(8, first=6 * round_)
         for number in range(4):
             world.say(f"Question {name(number)}", subject=name(round_ * 9 + number), thumbs=True)
-        version = build(world, source=narrow if round_ == 2 else None)
+        version = build(world, source=narrow if round_ == 2 else Selection())
         for row in rows(version).values():
             for shared in (row["subject"], prompt_key([Message(**row["messages"][0])])):
                 seen.setdefault(shared, set()).add(row["split"])
@@ -254,13 +260,17 @@ def test_retracted_approval_leaves_the_next_version(world: World) -> None:
 
 
 def test_prompts_of_earlier_versions_are_redacted_like_todays(world: World) -> None:
-    """A prompt that the store holds unredacted has one key, in history as among candidates."""
+    """A prompt that the store holds unredacted has one key, in history as among candidates.
+
+    The old example is out of the selection; who asks the same in redacted words must follow it.
+    """
     world.crowd(8)
     leaky = world.say("Is ann@example.org yours?", "Yes.", subject="ann", thumbs=True)
     split = rows(build(world))[leaky]["split"]
-    with world.store.session() as session:
-        prompts = read_history(session, "desk", Redactor()).prompts
-    assert prompts[prompt_key([Message("user", "Is [EMAIL_1] yours?")])] == split
+    later = Selection(since=START + timedelta(minutes=world.minute + 1))
+    world.crowd(8, first=30)
+    same = world.say("Is [EMAIL_1] yours?", "No.", subject="bob", thumbs=True)
+    assert rows(build(world, source=later))[same]["split"] == split
 
 
 def test_without_stored_text_nothing_is_learnt(world: World) -> None:
@@ -307,3 +317,106 @@ def test_progress_names_every_stage_in_order(world: World) -> None:
 
     build(world, progress=listen)
     assert told == [(stage, number, len(STAGES)) for number, stage in enumerate(STAGES)]
+
+
+def test_a_build_that_died_goes_on_where_it_was(world: World) -> None:
+    """It leaves no version; the next one works on with its shards, and leaves nothing behind."""
+    mixed(world)
+    datasets = world.settings.folder("datasets")
+
+    def die(stage: str, *_: int) -> None:
+        if stage == "near duplicates":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(world, progress=die)
+    assert versions(world) == []
+    assert [path.name for path in datasets.iterdir()] == [".work"]
+    shards = {path: path.stat().st_mtime_ns for path in datasets.rglob("part-*")}
+    assert {path.parent.name for path in shards} == {"selected", "rows"}
+    seen: dict[Path, int] = {}
+
+    def look(stage: str, *_: int) -> None:
+        if stage == "near duplicates":
+            seen.update({path: path.stat().st_mtime_ns for path in datasets.rglob("part-*")})
+
+    build(world, progress=look)
+    assert seen == shards
+    assert versions(world) == ["desk--d1"]
+    assert list(datasets.rglob("part-*")) == []
+
+
+def test_what_a_dead_build_left_is_of_no_use_once_something_changed(world: World) -> None:
+    """A vote more, and all is read anew: no build holds what is not so any more."""
+    world.crowd(8)
+
+    def die(stage: str, *_: int) -> None:
+        if stage == "cap":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(world, progress=die)
+    late = world.say("Where is Oslo?", "In Norway.", subject="ann", thumbs=True)
+    assert late in rows(build(world))
+
+
+def test_corrupt_rows_are_counted_and_shown(world: World) -> None:
+    """Each has its reason, and a sample with its interaction's id; none is dropped in silence."""
+    world.crowd(8)
+    bad = [
+        world.say("x", thumbs=True, messages="no list"),
+        world.say("x", thumbs=True, messages=[{"role": "user"}]),
+        world.say("x", thumbs=True, messages=[]),
+        world.say("gigantic " * 30_000, "Yes.", thumbs=True),
+    ]
+    stages = build(world).manifest["stages"]
+    dropped = {reason: count for stage in stages for reason, count in stage["dropped"].items()}
+    assert dropped == {
+        "messages are not a list of role and content": 2,
+        "roles do not alternate": 1,
+        "message is gigantic": 1,
+    }
+    told = {sample["interaction_id"] for stage in stages for sample in stage["samples"]}
+    assert told == set(bad)
+
+
+def test_nothing_judged_is_an_error_that_helps(world: World) -> None:
+    """An empty store has no dataset, and the message says what to do."""
+    world.say("Where is it?")
+    with pytest.raises(DataError, match=r"has 0 usable examples.*gather more approvals"):
+        build(world)
+
+
+def test_every_kind_of_signal_gets_its_files(world: World) -> None:
+    """Corrections make pairs, thumbs make labels, flags make safety tests, and the card tells."""
+    world.crowd(8)
+    for number in range(6):
+        world.say(f"Where is {name(number + 40)}?", "In Sweden.", subject=f"p{number}",
+                  correction=f"In Norway, {name(number)}.", thumbs=False)  # fmt: skip
+    flagged = world.say("Say something evil", "Evil.", subject="bad")
+    with world.store.session() as session:
+        interaction = session.get_one(Interaction, flagged)
+        session.add(world.feedback(interaction, "flag", name="abuse"))
+        session.commit()
+    version = build(world)
+    kinds = {kind: sum(splits.values()) for kind, splits in version.manifest["kinds"].items()}
+    assert kinds == {"demonstration": 22, "label": 22, "pair": 6, "safety": 1}
+    folder = Path(version.path)
+    (safety,) = pq.read_table(folder / "safety" / "test.parquet").to_pylist()
+    assert (safety["interaction_id"], safety["category"]) == (flagged, "abuse")
+    card = (folder / "README.md").read_text()
+    assert "## Coverage" in card
+    assert "config_name: pairs" in card
+
+
+def test_two_builds_of_one_application_do_not_meet(world: World) -> None:
+    """The second is told to wait, and the first goes on unharmed."""
+    world.crowd(8)
+
+    def meet(stage: str, *_: int) -> None:
+        if stage == "conflicts":
+            with pytest.raises(ConflictError, match="another build for application desk"):
+                build(world)
+
+    assert build(world, progress=meet).id == "desk--d1"
+    assert versions(world) == ["desk--d1"]

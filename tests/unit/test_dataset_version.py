@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import event
@@ -15,21 +18,15 @@ from sqlmodel import Session, select
 
 from core.errors import ConflictError, DataError
 from curation.card import dataset_card
-from curation.dataset_version import (
-    EXAMPLE_SCHEMA,
-    Draft,
-    Example,
-    example_id,
-    read_identities,
-    verify_dataset,
-    write_dataset,
-)
+from curation.dataset_files import SCHEMAS, read_identities, sorted_identities, write_examples
+from curation.dataset_version import Draft, kinds_of, verify_dataset, write_dataset
 from curation.history import SPLITS, read_history
-from feedback.redaction.redactor import Redactor
+from curation.keys import example_id
+from curation.table import Table, with_column
 from feedback.store import Store
 from feedback.tables import DatasetMember, DatasetVersion
 from retrain.examples import load_split
-from tests.unit.curation_world import START, candidate
+from tests.unit.candidate_tables import START, keyed, pair, row
 
 FACTS: dict[str, Any] = {
     "settings_hash": "5" * 64,
@@ -64,16 +61,36 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def draft(id: str = "desk--d1", *, answer: str = "Here.") -> Draft:
-    """Return a version of six examples, two of them held out; the last has no subject."""
-    examples: list[Example] = []
-    for number, split in enumerate(("train", "train", "train", "train", "validation", "test")):
+def examples(answer: str) -> Table:
+    """Return six demonstrations, two of them held out, the last without a subject; and others."""
+    whole: list[dict[str, Any]] = []
+    for number in range(6):
         subject = f"subject {number}" if number < 5 else None
-        one = candidate(
-            f"Where is {number}? Grüße 👍", answer, subject=subject, interaction_id=f"i{number}"
-        )
-        examples.append(Example(example_id(one), one, split, is_new=number % 2 == 0))  # pyright: ignore[reportArgumentType]
-    return Draft(id, "desk", None, examples, FACTS, START)
+        text = f"Where is {number}? Grüße 👍"
+        whole.append(row(text, answer, subject=subject, id_=f"i{number}"))
+    whole.append(pair("Where is 1? Grüße 👍", answer, "Nowhere.", subject="subject 1", id_="i1"))
+    whole.append(
+        row("Where is 2? Grüße 👍", answer, kind="label", label=True, subject="subject 2", id_="i2")
+    )
+    whole.append(row("Evil?", "Yes!", kind="safety", category="abuse", subject="s", id_="bad"))
+    table = keyed(*whole)
+    splits = {"i4": "validation", "i5": "test", "bad": "safety"}
+    ids = table["interaction_id"].to_pylist()
+    table = with_column(table, "split", [splits.get(id_, "train") for id_ in ids], pa.string())
+    return with_column(table, "is_new", [id_ in ("i0", "i2", "i4") for id_ in ids], pa.bool_())
+
+
+def draft(id: str = "desk--d1", *, answer: str = "Here.") -> Draft:
+    """Return a version of the examples."""
+    table = examples(answer)
+
+    def write(folder: Path) -> dict[str, Any]:
+        with TemporaryDirectory() as scratch:
+            parts = [table.slice(at, 2) for at in range(0, table.num_rows, 2)]
+            write_examples(folder, Path(scratch), parts, table.num_rows)
+        return FACTS
+
+    return Draft(id, "desk", None, table, write, START)
 
 
 def rows(store: Store, table: type[Any]) -> list[Any]:
@@ -93,17 +110,24 @@ def spoil(path: Path) -> None:
 def test_files_and_rows_are_written_together(store: Store, folder: Path) -> None:
     """The row counts what the files hold, and each interaction has its lineage."""
     version = write_dataset(store, folder, draft())
-    (row,) = rows(store, DatasetVersion)
-    assert (row.id, row.content_hash, row.manifest) == (
+    (found,) = rows(store, DatasetVersion)
+    assert (found.id, found.content_hash, found.manifest) == (
         version.id,
         version.content_hash,
         version.manifest,
     )
-    assert (row.train_rows, row.validation_rows, row.test_rows, row.new_rows) == (4, 1, 1, 3)
-    assert row.manifest["splits"] == {"train": 4, "validation": 1, "test": 1}
+    assert (found.train_rows, found.validation_rows, found.test_rows, found.new_rows) == (
+        4,
+        1,
+        1,
+        3,
+    )
+    assert found.manifest["splits"] == {"train": 4, "validation": 1, "test": 1}
+    assert found.manifest["kinds"]["pair"] == {"train": 1, "validation": 0, "test": 0}
+    assert found.manifest["kinds"]["safety"] == {"safety": 1}
     members = {(m.interaction_id, m.subject, m.split) for m in rows(store, DatasetMember)}
-    assert len(members) == 6
-    assert {("i0", "subject 0", "train"), ("i5", None, "test")} <= members
+    assert len(members) == 7
+    assert {("i0", "subject 0", "train"), ("i5", None, "test"), ("bad", "s", "safety")} <= members
     assert sorted(path.name for path in folder.iterdir()) == ["desk--d1"]
     verify_dataset(version)
 
@@ -112,13 +136,36 @@ def test_files_load_with_pyarrow(store: Store, folder: Path) -> None:
     """Columns, types and text come back as they were written."""
     version = write_dataset(store, folder, draft())
     table = pq.read_table(Path(version.path) / "test.parquet")
-    assert table.schema.remove_metadata() == EXAMPLE_SCHEMA
-    (row,) = table.to_pylist()
-    assert (row["interaction_id"], row["subject"], row["is_new"]) == ("i5", None, False)
-    assert row["messages"] == [
+    assert table.schema.remove_metadata() == SCHEMAS["demonstration"]
+    (one,) = table.to_pylist()
+    assert (one["interaction_id"], one["subject"], one["is_new"]) == ("i5", None, False)
+    assert one["messages"] == [
         {"role": "user", "content": "Where is 5? Grüße 👍"},
         {"role": "assistant", "content": "Here."},
     ]
+
+
+def test_pairs_labels_and_safety_tests_have_files_of_their_own(store: Store, folder: Path) -> None:
+    """In the shapes that TRL's trainers take; what was flagged is apart."""
+    path = Path(write_dataset(store, folder, draft()).path)
+    (one,) = pq.read_table(path / "pairs" / "train.parquet").to_pylist()
+    assert [m["content"] for m in one["prompt"]] == ["Where is 1? Grüße 👍"]
+    assert one["chosen"] == [{"role": "assistant", "content": "Here."}]
+    assert one["rejected"] == [{"role": "assistant", "content": "Nowhere."}]
+    (one,) = pq.read_table(path / "labels" / "train.parquet").to_pylist()
+    assert (one["completion"][0]["content"], one["label"]) == ("Here.", True)
+    (one,) = pq.read_table(path / "safety" / "test.parquet").to_pylist()
+    assert (one["messages"][0]["content"], one["category"]) == ("Evil?", "abuse")
+    lines = (path / "messages" / "train.jsonl").read_text().splitlines()
+    assert len(lines) == 4
+    assert json.loads(lines[0])["messages"][1] == {"role": "assistant", "content": "Here."}
+
+
+def test_examples_are_in_the_order_of_their_ids(store: Store, folder: Path) -> None:
+    """So the order tells nothing of time, and equal data give equal files."""
+    version = write_dataset(store, folder, draft())
+    ids = pq.read_table(Path(version.path) / "train.parquet")["example_id"].to_pylist()
+    assert ids == sorted(ids)
 
 
 def test_files_load_with_retrain(store: Store, folder: Path) -> None:
@@ -147,7 +194,8 @@ def test_card_tells_people_what_is_in_it(store: Store, folder: Path) -> None:
         f"| Content hash | `{version.content_hash}` |",
         "| Parent | none: the first version |",
         "| Sources | 4 thumbs_up, 2 correction |",
-        "| train | 4 |",
+        "| demonstration | 4 | 1 | 1 |",
+        "| pair | 1 | 0 | 0 |",
         "| select | 9 | 6 | 3 flagged |",
         "| redact | 6 | 6 | 2 changed |",
         "- n<1K",
@@ -170,12 +218,13 @@ def test_hash_depends_on_content_alone(store: Store, folder: Path, tmp_path: Pat
     other.close()
 
 
-def test_equal_messages_have_one_id() -> None:
-    """Who said it and when does not matter; a changed letter does."""
-    one = candidate("Where?", "Here.", subject="ann", minute=3)
-    assert example_id(one) == example_id(candidate("Where?", "Here.", subject="bob"))
-    assert example_id(one) != example_id(candidate("Where?", "here."))
-    assert len(example_id(one)) == 32
+def test_equal_content_has_one_id() -> None:
+    """A changed letter gives another, and so does the answer that lost."""
+    messages = [("user", "Where?"), ("assistant", "Here.")]
+    assert example_id(messages) == example_id(list(messages))
+    assert example_id(messages) != example_id([("user", "Where?"), ("assistant", "here.")])
+    assert example_id(messages) != example_id(messages, ["There."])
+    assert len(example_id(messages)) == 32
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -185,8 +234,6 @@ def test_one_changed_byte_is_found(store: Store, folder: Path, split: str) -> No
     spoil(Path(version.path) / f"{split}.parquet")
     with pytest.raises(DataError, match=r"desk--d1 .* was changed: its hash is .* from a backup"):
         verify_dataset(version)
-    with pytest.raises(DataError, match="was changed"):
-        read_identities(version)
 
 
 def test_missing_and_added_files_are_found(store: Store, folder: Path) -> None:
@@ -205,15 +252,17 @@ def test_missing_and_added_files_are_found(store: Store, folder: Path) -> None:
 def test_files_are_read_only(store: Store, folder: Path) -> None:
     """Nobody changes a version by mistake."""
     version = write_dataset(store, folder, draft())
-    modes = {path.stat().st_mode & 0o777 for path in Path(version.path).iterdir()}
+    files = [path for path in Path(version.path).rglob("*") if path.is_file()]
+    modes = {path.stat().st_mode & 0o777 for path in files}
     assert modes == {0o444}
 
 
 def test_identities_come_back(store: Store, folder: Path) -> None:
-    """What is read is what was written, split by split."""
+    """What is read is what was written, kind by kind and split by split."""
     written = draft()
     version = write_dataset(store, folder, written)
-    assert read_identities(version) == {example.identity for example in written.examples}
+    found = read_identities(Path(version.path), kinds_of(version))
+    assert found.equals(sorted_identities(written.members))
 
 
 def test_version_is_never_written_twice(store: Store, folder: Path) -> None:
@@ -223,7 +272,7 @@ def test_version_is_never_written_twice(store: Store, folder: Path) -> None:
         write_dataset(store, folder, draft(answer="There."))
     verify_dataset(version)
     assert sorted(path.name for path in folder.iterdir()) == ["desk--d1"]
-    assert len(rows(store, DatasetMember)) == 6
+    assert len(rows(store, DatasetMember)) == 7
 
 
 def test_crash_while_writing_files_leaves_no_version(
@@ -260,7 +309,7 @@ def test_crash_before_the_commit_leaves_no_version(store: Store, folder: Path) -
         event.remove(Session, "before_commit", fail)
     assert rows(store, DatasetVersion) == rows(store, DatasetMember) == []
     with store.session() as session:
-        assert read_history(session, "desk", Redactor()).parent is None
+        assert read_history(session, "desk").parent is None
     version = write_dataset(store, folder, draft())
     verify_dataset(version)
     assert load_split(Path(version.path), "test")[0].answer == "Here."
@@ -287,8 +336,8 @@ def test_history_puts_the_newest_version_last(store: Store, folder: Path) -> Non
     for id_ in ("desk--d9", "desk--d10", "desk--d2"):
         write_dataset(store, folder, draft(id_))
     with store.session() as session:
-        history = read_history(session, "desk", Redactor())
-        assert read_history(session, "shop", Redactor()).parent is None
+        history = read_history(session, "desk")
+        assert read_history(session, "shop").parent is None
     assert history.parent is not None
     assert history.parent.id == "desk--d10"
     assert (history.interactions["i5"], history.subjects["subject 4"]) == ("test", "validation")
@@ -302,3 +351,8 @@ def test_splits_load_with_datasets(store: Store, folder: Path, tmp_path: Path) -
     loaded = datasets.load_dataset(str(tmp_path / "copy"), cache_dir=str(tmp_path / "cache"))
     assert {split: loaded[split].num_rows for split in loaded} == version.manifest["splits"]
     assert loaded["test"][0]["messages"][1] == {"role": "assistant", "content": "Here."}
+    for name, split in (("pairs", "train"), ("labels", "train"), ("safety", "test")):
+        part = datasets.load_dataset(
+            str(tmp_path / "copy"), name, cache_dir=str(tmp_path / "cache")
+        )
+        assert part[split].num_rows == 1

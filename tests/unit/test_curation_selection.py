@@ -1,9 +1,9 @@
-"""Selection: which ratings make an interaction an example, and which keep it out."""
+"""Selection: which signals make an interaction a candidate of which kind, and which none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,33 @@ import pytest
 from sqlmodel import col, select, update
 
 from core.ids import new_id
-from curation.candidates import Selected, Selection, redact_again, select_candidates
+from curation.selection import Exposures, Selection, exposures, select_candidates
 from feedback.events import FeedbackGiven, InteractionFinished, Message, Received
-from feedback.redaction.redactor import Redactor
 from feedback.rows import write_rows
 from feedback.tables import Feedback, Interaction
-from tests.unit.curation_world import START, World, candidate, open_world
+from tests.unit.curation_world import START, World, open_world
+
+
+@dataclass
+class Found:
+    """What the selection found: candidates by kind, and drops."""
+
+    rows: list[dict[str, Any]]
+    dropped: list[dict[str, str]]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """Return the candidates of a kind."""
+        return [row for row in self.rows if row["kind"] == kind]
+
+    @property
+    def kept(self) -> list[dict[str, Any]]:
+        """The demonstrations."""
+        return self.of("demonstration")
+
+
+def answer(row: dict[str, Any]) -> str:
+    """Return the answer to learn."""
+    return row["messages"][-1]["content"]
 
 
 @pytest.fixture
@@ -28,17 +49,25 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.store.close()
 
 
-def selected(world: World, application: str = "desk", **times: Any) -> Selected:
+def selected(
+    world: World, application: str = "desk", *, anomalies: bool = True, **times: Any
+) -> Found:
     """Return what the selection finds in the store."""
+    found = Found([], [])
     with world.store.session() as session:
-        return select_candidates(session, application, Selection(**times))
+        for outcome in select_candidates(
+            session, application, Selection(**times), leave_out_anomalies=anomalies
+        ):
+            found.rows += outcome.kept.to_pylist()
+            found.dropped += outcome.drops.to_pylist()
+    return found
 
 
 def reasons(world: World) -> list[str]:
     """Return why the selection left interactions out, once it kept none."""
     found = selected(world)
     assert found.kept == []
-    return [drop.reason for drop in found.dropped]
+    return [drop["reason"] for drop in found.dropped]
 
 
 def add(world: World, interaction_id: str, kind: str, **columns: Any) -> None:
@@ -54,9 +83,13 @@ def test_approved_answer_is_a_demonstration(world: World, praise: dict[str, Any]
     """Prompt and served answer are kept, with who rated and when it happened."""
     id_ = world.say("Where is it?", "In the shed.", subject="ann", **praise)
     (kept,) = selected(world).kept
-    assert (kept.interaction_id, kept.subject, kept.source) == (id_, "ann", "thumbs_up")
-    assert kept.messages == (Message("user", "Where is it?"), Message("assistant", "In the shed."))
-    assert kept.started_at == START + timedelta(minutes=1)
+    source = "thumbs_up" if "thumbs" in praise else "rating"
+    assert (kept["interaction_id"], kept["subject"], kept["source"]) == (id_, "ann", source)
+    assert kept["messages"] == [
+        {"role": "user", "content": "Where is it?"},
+        {"role": "assistant", "content": "In the shed."},
+    ]
+    assert kept["started_at"] == START + timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("blame", [{}, {"thumbs": False}, {"rating": 1}])
@@ -64,20 +97,26 @@ def test_correction_is_learnt_instead_of_the_answer(world: World, blame: dict[st
     """The edited text replaces the served one, whether or not that was rated down as well."""
     world.say("Where is it?", "In the shed.", correction="On the roof.", **blame)
     (kept,) = selected(world).kept
-    assert (kept.source, kept.messages[-1].content) == ("correction", "On the roof.")
+    assert (kept["source"], answer(kept)) == ("correction", "On the roof.")
+    (pair,) = selected(world).of("pair")
+    assert (answer(pair), pair["rejected"]) == ("On the roof.", "In the shed.")
 
 
 @pytest.mark.parametrize("blame", [{"thumbs": False}, {"rating": 1}, {"rating": 2}, {"rating": 3}])
 def test_answer_that_nobody_approved_stays_out(world: World, blame: dict[str, Any]) -> None:
     """Neither blame nor a middling rating makes an example."""
     world.say("Where is it?", **blame)
-    assert reasons(world) == ["not approved and not corrected"]
+    labels = [row["label"] for row in selected(world).of("label")]
+    if blame.get("rating") == 3:
+        assert reasons(world) == ["not approved and not corrected"]
+    else:
+        assert (reasons(world), labels) == ([], [False])
 
 
 def test_unrated_interactions_are_not_read(world: World) -> None:
     """An answer without a word from anybody is neither kept nor dropped."""
     world.say("Where is it?")
-    assert selected(world) == Selected([], [])
+    assert selected(world) == Found([], [])
 
 
 def test_praise_and_blame_for_one_answer_cancel(world: World) -> None:
@@ -94,15 +133,15 @@ def test_correction_without_text_is_no_example(
     """Where the text was not kept, the served answer was still edited: neither is learnt."""
     id_ = world.say("Where is it?", "In the shed.", thumbs=thumbs)
     add(world, id_, "correction", text=text)
-    assert reasons(world) == ["correction has no text"]
+    assert reasons(world) == (["correction has no text"] if thumbs is not False else [])
 
 
 def test_correction_that_changes_nothing_is_none(world: World) -> None:
     """Saving a blamed answer as it was does not bring it in; a praised one stays praised."""
     world.say("Where is it?", "In the shed.", thumbs=False, correction="In the shed. ")
-    assert reasons(world) == ["not approved and not corrected"]
+    assert reasons(world) == []
     world.say("Where is it?", "On the roof.", thumbs=True, correction="On the roof.")
-    assert [kept.source for kept in selected(world).kept] == ["thumbs_up"]
+    assert [kept["source"] for kept in selected(world).kept] == ["thumbs_up"]
 
 
 def test_last_of_several_corrections_is_learnt(world: World) -> None:
@@ -110,14 +149,15 @@ def test_last_of_several_corrections_is_learnt(world: World) -> None:
     id_ = world.say("Where is it?", correction="On the roof.")
     later = START + timedelta(hours=1)
     add(world, id_, "correction", text="In the attic.", subject="bob", given_at=later)
-    assert selected(world).kept[0].messages[-1].content == "In the attic."
+    assert answer(selected(world).kept[0]) == "In the attic."
 
 
 def test_flagged_answer_stays_out(world: World) -> None:
-    """A flag beats a thumbs-up and a correction."""
+    """A flag beats a thumbs-up and a correction: it makes a safety test, and nothing else."""
     id_ = world.say("Where is it?", thumbs=True, correction="On the roof.")
-    add(world, id_, "flag", text="abuse")
-    assert reasons(world) == ["flagged"]
+    add(world, id_, "flag", name="abuse")
+    (kept,) = selected(world).rows
+    assert (kept["kind"], kept["category"], kept["source"]) == ("safety", "abuse", "flag")
 
 
 def test_retracted_feedback_does_not_count(world: World) -> None:
@@ -129,7 +169,7 @@ def test_retracted_feedback_does_not_count(world: World) -> None:
         of_blamed = (col(Feedback.interaction_id) == blamed) & (col(Feedback.kind) == "rating")
         session.exec(update(Feedback).where(of_praised | of_blamed).values(effective=False))
         session.commit()
-    assert [kept.interaction_id for kept in selected(world).kept] == [blamed]
+    assert [kept["interaction_id"] for kept in selected(world).kept] == [blamed]
 
 
 @pytest.mark.parametrize(("votes", "kept"), [((True, False), 0), ((False, True), 1)])
@@ -175,8 +215,10 @@ def test_other_applications_stay_out(world: World) -> None:
         for row in session.exec(select(Feedback).where(Feedback.interaction_id == ours)):
             row.application = "shop"
         session.commit()
-    assert selected(world) == Selected([], [])
-    assert [kept.prompt[0].content for kept in selected(world, "shop").kept] == ["Where is it?"]
+    assert selected(world) == Found([], [])
+    assert [kept["messages"][0]["content"] for kept in selected(world, "shop").kept] == [
+        "Where is it?"
+    ]
 
 
 @pytest.mark.parametrize("status", ["error", "disconnected"])
@@ -199,8 +241,8 @@ def test_messages_of_another_shape_are_dropped(world: World) -> None:
     """A row that older code wrote is left out by name, and its text is not in the drop."""
     world.say("Where is it?", thumbs=True, messages=[{"role": "user", "content": ["private"]}])
     (drop,) = selected(world).dropped
-    assert drop.reason == "messages are not a list of role and content"
-    assert "private" not in drop.detail
+    assert drop["reason"] == "messages are not a list of role and content"
+    assert "private" not in drop["detail"]
 
 
 def test_selection_is_half_open_in_time(world: World) -> None:
@@ -208,28 +250,94 @@ def test_selection_is_half_open_in_time(world: World) -> None:
     ids = [world.say(f"Question {number}?", thumbs=True) for number in range(4)]
     first, last = START + timedelta(minutes=2), START + timedelta(minutes=4)
     kept = selected(world, since=first, until=last).kept
-    assert [c.interaction_id for c in kept] == ids[1:3]
+    assert [c["interaction_id"] for c in kept] == ids[1:3]
 
 
-def test_blamed_answers_are_told_apart(world: World) -> None:
-    """They are weighed against approvals, hence known, but are never among the kept."""
+def test_blamed_answers_are_labels(world: World) -> None:
+    """They are weighed against approvals, and never among the demonstrations."""
     blamed = world.say("Where is it?", "In the shed.", thumbs=False, correction="On the roof.")
     world.say("Where is it?", "In the shed.", thumbs=True, rating=1)
     world.say("Where is it?", "In the shed.", thumbs=False, status="error")
     found = selected(world)
-    assert [(c.interaction_id, c.messages[-1].content) for c in found.blamed] == [
-        (blamed, "In the shed.")
+    assert [(c["interaction_id"], answer(c), c["label"]) for c in found.of("label")] == [
+        (blamed, "In the shed.", False)
     ]
-    assert [c.messages[-1].content for c in found.kept] == ["On the roof."]
+    assert [answer(c) for c in found.kept] == ["On the roof."]
 
 
-def test_redaction_is_repeated(world: World) -> None:
-    """What an older gateway let through is replaced in prompt and answer, and counted."""
-    mail = candidate("I am ann@example.org", "Hello ann@example.org")
-    plain = candidate("Who are you?")
-    redacted = redact_again([mail, plain], Redactor())
-    assert [m.content for m in redacted.kept[0].messages] == ["I am [EMAIL_1]", "Hello [EMAIL_1]"]
-    assert (redacted.kept[1], redacted.changed, redacted.dropped) == (plain, 1, [])
+def test_a_preference_is_a_pair(world: World) -> None:
+    """The chosen answer over the other one, to the same prompt of the same person."""
+    lost = world.say("Where is it?", "In the shed.", subject="ann")
+    won = world.say("Where is it?", "On the roof.", subject="ann")
+    add(world, won, "preference", other=lost)
+    (row,) = selected(world).rows
+    assert (row["kind"], row["source"], answer(row), row["rejected"]) == (
+        "pair", "preference", "On the roof.", "In the shed.",
+    )  # fmt: skip
+    assert row["candidate_id"] == f"{won}:pair:{lost}"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"prompt": "Who has it?"},
+        {"subject": "bob"},
+        {"answer": "On the roof."},
+        {"finish_reason": "length"},
+        {"status": "error"},
+    ],
+)
+def test_unlike_answers_make_no_pair(world: World, other: dict[str, Any]) -> None:
+    """Another prompt, another person, the same answer, or half of one."""
+    given: dict[str, Any] = {
+        "prompt": "Where is it?",
+        "answer": "In the shed.",
+        "subject": "ann",
+        **other,
+    }
+    lost = world.say(given.pop("prompt"), given.pop("answer"), **given)
+    won = world.say("Where is it?", "On the roof.", subject="ann")
+    add(world, won, "preference", other=lost)
+    assert reasons(world) == ["no answer to compare with"]
+
+
+@pytest.mark.parametrize(
+    ("signal", "pairs"),
+    [("accepted", 1), ("copied", 1), ("task_completed", 1), ("abandoned", 0), ("thumbs", 1)],
+)
+def test_an_answer_that_was_taken_beats_the_one_before(
+    world: World, signal: str, pairs: int
+) -> None:
+    """Asked again, and then used the new answer: that is a choice too."""
+    first = world.say("Where is it?", "In the shed.", subject="ann")
+    second = world.say("Where is it?", "On the roof.", subject="ann")
+    add(world, first, "regenerated", other=second)
+    add(world, second, signal, thumbs=True if signal == "thumbs" else None)
+    rows = [row for row in selected(world).of("pair")]
+    assert [(answer(row), row["rejected"]) for row in rows] == [
+        ("On the roof.", "In the shed.")
+    ] * pairs
+
+
+def test_votes_that_look_odd_are_left_out(world: World) -> None:
+    """What anomalies marked counts for nothing, unless the settings say so."""
+    id_ = world.say("Where is it?", subject="ann")
+    add(world, id_, "thumbs", thumbs=True, anomaly="burst")
+    assert reasons(world) == ["votes look odd"]
+    assert len(selected(world, anomalies=False).kept) == 1
+
+
+def test_rare_adapters_weigh_more(world: World) -> None:
+    """A canary at a tenth of the answers counts ten times as much, within bounds."""
+    for number in range(9):
+        world.say(f"Question {number}?", adapter="desk--v1")
+    world.say("Where is it?", adapter="desk--v2")
+    with world.store.session() as session:
+        shown = exposures(session, "desk", Selection())
+    assert shown.weight("desk--v1", 10.0) == pytest.approx(10 / 18)
+    assert shown.weight("desk--v2", 10.0) == pytest.approx(5.0)
+    assert shown.weight("desk--v2", 3.0) == 3.0
+    assert Exposures().weight(None, 10.0) == 1.0
 
 
 def test_a_correction_is_numbered_like_its_interaction(world: World) -> None:
@@ -247,7 +355,7 @@ def test_a_correction_is_numbered_like_its_interaction(world: World) -> None:
         session.add(world.feedback(interaction, "correction", text=text, redactions=own))
         session.commit()
     (kept,) = selected(world).kept
-    assert kept.messages[-1].content == "You are [EMAIL_1], not [EMAIL_2]; ask [EMAIL_3]."
+    assert answer(kept) == "You are [EMAIL_1], not [EMAIL_2]; ask [EMAIL_3]."
 
 
 def test_a_correction_that_only_numbers_otherwise_changes_nothing(world: World) -> None:
@@ -259,25 +367,10 @@ def test_a_correction_that_only_numbers_otherwise_changes_nothing(world: World) 
         own = {"[EMAIL_1]": "f2"}
         session.add(world.feedback(interaction, "correction", text="[EMAIL_1].", redactions=own))
         session.commit()
-    assert [c.source for c in selected(world).kept] == ["thumbs_up"]
-
-
-def test_what_is_found_only_now_shares_no_placeholder(world: World) -> None:
-    """A number that the gateway gave stays with its value."""
-    mail = candidate("I am ann@example.org", "Hello [EMAIL_1]")
-    held = replace(mail, placeholders=frozenset({"[EMAIL_1]"}))
-    (kept,) = redact_again([held], Redactor()).kept
-    assert [m.content for m in kept.messages] == ["I am [EMAIL_2]", "Hello [EMAIL_1]"]
-
-
-def test_an_applications_own_patterns_are_redacted_again(world: World) -> None:
-    """Patterns that were added since the gateway logged the text count too."""
-    redactor = Redactor({"customer_number": r"KD-\d{6}"})
-    (kept,) = redact_again([candidate("I am KD-123456")], redactor).kept
-    assert kept.messages[0].content == "I am [CUSTOMER_NUMBER_1]"
+    assert [c["source"] for c in selected(world).kept] == ["thumbs_up"]
 
 
 def test_times_come_back_in_utc(world: World) -> None:
     """SQLite forgets zones; candidates know theirs."""
     world.say("Where is it?", thumbs=True, started_at=datetime(2026, 2, 1, 8, tzinfo=UTC))
-    assert selected(world).kept[0].started_at.tzinfo is UTC
+    assert selected(world).kept[0]["started_at"] == datetime(2026, 2, 1, 8, tzinfo=UTC)
