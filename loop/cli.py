@@ -16,10 +16,13 @@ from typing import Annotated
 import typer
 
 from core.errors import RatchetError, SettingsError
+from loop.augment_cli import augment, judge
 from loop.canary_cli import canary_app, promote, rollback
+from loop.dataset_cli import dataset_app
 from loop.db_cli import db_app
 from loop.dead_letter_cli import dead_letter_app
 from loop.keys_cli import key_app
+from loop.review_cli import review_app
 from loop.spool_cli import spool_app
 from loop.subject_cli import subject_app
 from loop.terminal import (
@@ -147,7 +150,7 @@ def relay(context: typer.Context) -> None:
 
 @app.command()
 def console(context: typer.Context) -> None:
-    """Run the operators' pages; sign in with a key of scope ops or admin."""
+    """Run the operators' pages; sign in with a key of scope ops, admin or review."""
     from loop.console.server import run_console
     from loop.service import stopped_by_signals
     from loop.wiring import open_parts
@@ -201,10 +204,16 @@ def turn_command(
         )
 
 
+for command in (augment, judge):
+    app.command()(command)
+
+
 for command in (promote, rollback):
     app.command()(command)
 app.add_typer(canary_app, name="canary")
 app.add_typer(key_app, name="key")
+app.add_typer(dataset_app, name="dataset")
+app.add_typer(review_app, name="review")
 app.add_typer(spool_app, name="spool")
 app.add_typer(db_app, name="db")
 app.add_typer(dead_letter_app, name="dead-letter")

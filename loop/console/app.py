@@ -27,18 +27,31 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.errors import RatchetError, RateLimitError
 from core.keys import Keys
 from core.settings import Settings
+from curation.review.desk import ReviewDesk
 from feedback.key_ring import KeyRing
 from feedback.store import Store
 from feedback.web_file import load_web_file
 from loop.console.keys import key_routes
 from loop.console.login import login_routes
-from loop.console.sessions import CookieConfig, NotSignedIn, Sessions, guard, require_own_page
+from loop.console.review import review_routes
+from loop.console.sessions import (
+    OPERATORS,
+    REVIEWERS,
+    CookieConfig,
+    NotSignedIn,
+    Sessions,
+    guard,
+    home,
+    require_own_page,
+)
+from loop.review_api import review_handlers
 
 FOLDER = Path(__file__).parent
 POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
+        "connect-src 'self'",  # review's script sends forms by itself
         "style-src 'self'",
         "img-src 'self'",
         "base-uri 'none'",
@@ -66,7 +79,13 @@ def create_console(settings: Settings, *, store: Store, keys: Keys) -> Litestar:
     callers = KeyRing(settings, store)
     sessions = Sessions(callers, settings.console.session_s)
     secure = settings.console.is_https
-    pages = Router("/", route_handlers=key_routes(store, sessions), guards=[guard(sessions)])
+    keys_pages = key_routes(store, sessions)
+    desk = ReviewDesk(store, settings)
+    review = review_routes(desk, sessions)
+    pages = [
+        Router("/", route_handlers=keys_pages, guards=[guard(sessions, OPERATORS)]),
+        Router("/", route_handlers=review, guards=[guard(sessions, REVIEWERS)]),
+    ]
     cookies = CookieConfig(
         secret=_secret(keys, "session"),
         key="__Host-ratchet-console" if secure else "ratchet-console",  # __Host-: RFC 6265bis
@@ -76,7 +95,14 @@ def create_console(settings: Settings, *, store: Store, keys: Keys) -> Litestar:
         samesite="strict",
     )
     return Litestar(
-        route_handlers=[pages, *login_routes(settings, sessions), *_files(), _home, _live],
+        route_handlers=[
+            *pages,
+            *review_handlers(desk, callers),
+            *login_routes(settings, sessions),
+            *_files(),
+            _home(sessions),
+            _live,
+        ],
         middleware=[cookies.middleware],
         csrf_config=CSRFConfig(
             secret=_secret(keys, "csrf").hex(),
@@ -103,14 +129,17 @@ def create_console(settings: Settings, *, store: Store, keys: Keys) -> Litestar:
     )
 
 
-@get("/")
-async def _home() -> Redirect:
-    return Redirect("/keys")
-
-
 @get("/health/live")
 async def _live() -> dict[str, str]:
     return {"status": "ok"}
+
+
+def _home(sessions: Sessions) -> Any:
+    @get("/")
+    async def go_home(request: AnyRequest) -> Redirect:
+        return Redirect(home(sessions.caller(request)))
+
+    return go_home
 
 
 def _files() -> list[Any]:

@@ -19,10 +19,10 @@ from core.settings import Settings
 from feedback.api_keys import key_digest
 from feedback.limits import MemoryBudget, Quota
 from feedback.raters import FORWARDED, client_address
-from loop.console.sessions import Sessions
+from loop.console.sessions import Sessions, home
 
 TRIES = Quota(10)  # a minute and address. Source: OWASP, credential stuffing prevention
-WRONG = "This key is not valid, or does not have the scope ops or admin."
+WRONG = "This key is not valid, or does not have the scope review, ops or admin."
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -46,13 +46,13 @@ def login_routes(settings: Settings, sessions: Sessions) -> list[HTTPRouteHandle
         if wait_s > 0:
             raise RateLimitError("too many tries: wait a minute", retry_after_s=wait_s)
         digest = key_digest(str((await request.form()).get("key", "")).strip())
-        caller = sessions.operator(digest)
+        caller = sessions.known(digest)
         if caller is None:
             _log.warning("console_login_refused")
             return Template("login.html", context={"error": WRONG}, status_code=401)
         sessions.begin(request, digest)
         _log.info("console_login", key=caller.key_id, application=caller.application)
-        return Redirect("/keys", status_code=303)
+        return Redirect(home(caller), status_code=303)
 
     @post("/logout", status_code=303)
     async def logout(request: AnyRequest) -> Redirect:

@@ -1,4 +1,4 @@
-"""Who is signed in to the console: an API key with scope `ops` or `admin`, in an encrypted cookie.
+"""Who is signed in to the console: an API key of an operator or reviewer, in an encrypted cookie.
 
 The cookie holds the key's digest, an id and when it ends; using the console does not move that end.
 At every request it is asked anew whether the key is still valid: revoking a key signs its holder
@@ -24,11 +24,13 @@ from litestar.middleware.session.client_side import (
 )
 
 from core.errors import AuthenticationError, PermissionDeniedError
-from feedback.api_keys import Caller
+from feedback.api_keys import Caller, Scope
 from feedback.key_ring import KeyRing
 
 SESSION_ID_BYTES = 16  # nobody guesses 128 bits. Source: OWASP, session management: at least 64
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, 9.2.1
+OPERATORS: frozenset[Scope] = frozenset({"ops"})  # and admin, which is every scope
+REVIEWERS: frozenset[Scope] = frozenset({"review", "ops"})  # reviewers see nothing else
 OWN_SITES = frozenset({"same-origin", "none"})  # none: typed into the address bar
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -64,25 +66,37 @@ class Sessions:
     def caller(self, connection: Connection) -> Caller:
         """Return who is signed in. Raises: NotSignedIn."""
         session = connection.session
-        caller = self.operator(session["key"]) if session and self._is_open(session) else None
+        caller = self.known(session["key"]) if session and self._is_open(session) else None
         if caller is None:
             raise NotSignedIn("nobody is signed in, or their key is no longer valid: sign in again")
         return caller
 
-    def operator(self, digest: str) -> Caller | None:
+    def known(self, digest: str) -> Caller | None:
         """Return whose key has this digest, if it is valid now and may use the console."""
         caller = self.callers.find(digest)
-        return caller if caller is not None and "ops" in caller.allowed else None
+        return caller if caller is not None and caller.allowed & REVIEWERS else None
 
     def _is_open(self, session: Mapping[str, Any]) -> bool:
         return session["ends"] > time.time() and session["id"] not in self._ended
 
 
-def guard(sessions: Sessions) -> Callable[[Connection, BaseRouteHandler], None]:
-    """Return a guard that lets in who is signed in."""
+def home(caller: Caller) -> str:
+    """Return the first page of who is signed in."""
+    return "/keys" if caller.allowed & OPERATORS else "/review"
+
+
+def guard(
+    sessions: Sessions, scopes: frozenset[Scope]
+) -> Callable[[Connection, BaseRouteHandler], None]:
+    """Return a guard that lets in who is signed in with one of these scopes."""
 
     def require(connection: Connection, _handler: BaseRouteHandler) -> None:
-        sessions.caller(connection)
+        caller = sessions.caller(connection)
+        if not caller.allowed & scopes:
+            raise PermissionDeniedError(
+                f"key {caller.key_id} has the scope {', '.join(sorted(caller.scopes))}: "
+                f"this page is for keys with the scope {' or '.join(sorted(scopes))}"
+            )
 
     return require
 

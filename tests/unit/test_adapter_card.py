@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,19 @@ def test_status_follows_the_gate(folder: Path) -> None:
     assert worse.status == "candidate"
     assert worse.gate["decision"] == "fail"
     assert len(worse.gate["reasons"]) == 2
+
+
+def test_what_was_answered_worse_is_named_by_hashes(folder: Path) -> None:
+    """Of all held-out sets, each once; curation looks for what is like it."""
+    run = finished(Evaluation(0.4, 0.9, 10))
+    pair = run.result.evaluations["test"]
+    sets = {
+        "test": replace(pair, failed=("b" * 64, "a" * 64)),
+        "regression": replace(pair, failed=("a" * 64,)),
+    }
+    adapter = adapter_row(folder, replace(run, result=replace(run.result, evaluations=sets)))
+    assert adapter.gate["failed"] == ["a" * 64, "b" * 64]
+    assert good(folder).gate["failed"] == []
 
 
 def test_parent_is_what_the_weights_grew_from(folder: Path) -> None:

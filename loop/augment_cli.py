@@ -1,0 +1,109 @@
+"""The commands of another model: `ratchet augment` lets it write, `ratchet judge` lets it judge.
+
+Thin, as `loop.training_cli`. Both send people's texts to the server that the settings name, and
+both are off by default. What the model wrote waits for people; what it judged is learnt by nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from loop.terminal import (
+    Application,
+    AsJson,
+    narrator_for,
+    out,
+    print_json,
+    print_table,
+    settings_of,
+)
+
+
+def augment(
+    context: typer.Context,
+    application: Application,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="ask nothing: say what would be asked for")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a model write examples after real ones, for people to review."""
+    from curation.augmentation.proposing import plan, propose_written
+    from loop.wiring import open_parts
+
+    with open_parts(settings_of(context)) as parts:
+        if dry_run:
+            planned = plan(parts.store, parts.settings, application)
+            _tell(planned.as_dict(), as_json)
+            return
+        with narrator_for(as_json).curating() as progress:
+            done = propose_written(parts.store, parts.settings, application, progress)
+    told = done.as_dict()
+    if as_json:
+        print_json(told)
+        return
+    if done.warning:
+        out.print(f"warning: {done.warning}", highlight=False)
+    print_table(
+        ("method", "seeds", "made", "refused"),
+        [
+            (one["method"], str(one["seeds"]), str(one["made"]), _counts(one["refused"]))
+            for one in told["methods"]
+        ],
+    )
+    dropped = {stage["name"]: sum(stage["dropped"].values()) for stage in told["stages"]}
+    _tell(
+        {
+            "writer": told["writer"],
+            "requests": told["usage"]["requests"],
+            "tokens": told["usage"]["prompt_tokens"] + told["usage"]["completion_tokens"],
+            "room for": told["room"],
+            "made": told["made"],
+            "dropped by stages": _counts({name: n for name, n in dropped.items() if n}),
+            "wait for review now": told["added"],
+            "waited before": told["known"],
+            "found no room": told["no_room"],
+        },
+        as_json=False,
+    )
+
+
+def judge(
+    context: typer.Context,
+    application: Application,
+    limit: Annotated[
+        int, typer.Option(min=1, help="pairs of each split at most; each is asked twice")
+    ] = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Let a model judge pairs that people decided, and tell how far it agrees with them."""
+    from curation.augmentation.judging import judge_version
+    from loop.wiring import open_parts
+
+    with open_parts(settings_of(context)) as parts:
+        done = judge_version(parts.store, parts.settings, application, limit)
+    _tell(done.as_dict(), as_json)
+
+
+def _tell(values: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(values)
+        return
+    print_table(("what", ""), [(name.replace("_", " "), _said(v)) for name, v in values.items()])
+    out.print()
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "cannot be told"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, dict):
+        return _counts(value)
+    return ", ".join(value) if isinstance(value, list) else f"{value}"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items()) or "none"
