@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up setup setup-test check format lock docs bench-gateway bench-log clean
+.PHONY: help demo test up setup setup-test check format lock docs bench-curation bench-gateway bench-log clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ docs: setup  ## write docs/reference/settings.md from core/settings.py
 
 bench-gateway: setup  ## what the gateway costs, beside LiteLLM and vllm-router (about 8 minutes)
 	$(BIN)/python -m bench.gateway $(if $(QUICK),--quick)
+
+bench-curation: setup-test  ## what curation costs and finds, up to a million interactions
+	$(BIN)/python -m bench.curation $(if $(QUICK),--quick)
 
 bench-log: setup-test  ## what the event log costs and holds, on a real broker and PostgreSQL
 	$(BIN)/python -m bench.log $(if $(QUICK),--quick)
