@@ -28,8 +28,8 @@ from curation.columns import (
     place_in_group,
     together,
 )
-from curation.near import Near, Texts
-from curation.similarity import GramHashes, alike, hashed_shingles
+from curation.near import Near, Texts, distinct_grams
+from curation.similarity import GramHashes, alike
 from curation.table import Outcome, Table, Why, sieve, sieve_where
 
 CAPPED = ("demonstration", "pair", "label")
@@ -89,9 +89,7 @@ def drop_near_duplicates(
     """
     gone = np.zeros(table.num_rows, np.bool_)
     suspects = _suspects(table, near, prompts)
-    texts = answers(suspects)
-    grams = hashed_shingles([texts[row] for row in suspects])
-    of_row = {row: grams.of(place) for place, row in enumerate(suspects)}
+    of_row = distinct_grams(answers(suspects))
     facts = together(*(codes(table[name]) for name in ("kind", "label")), keys(table, "numbers"))
     kept: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for row in suspects:

@@ -19,6 +19,7 @@ from curation.columns import Codes, keys
 from curation.history import History, Split
 from curation.keys import answer_text, prompt_text
 from curation.minhash import BANDS, BandHashes
+from curation.near import Texts
 from curation.shards import read_shard
 from curation.table import Table, conversations, pc, roles, with_column
 
@@ -60,14 +61,14 @@ class Keyed:
             hashes[places] = np.frombuffer(raw, np.uint64).reshape(-1, BANDS)
         return hashes
 
-    def prompt_texts(self, numbers: Sequence[int]) -> dict[int, str]:
-        """Return the normalised texts of prompts by their numbers."""
+    def prompt_texts(self, numbers: Sequence[int]) -> Iterator[dict[int, str]]:
+        """Yield the normalised texts of prompts by their numbers, a shard's at a time."""
         return self._texts(numbers, self._first_rows(numbers), prompt_text)
 
-    def answer_texts(self, table: Table) -> Callable[[Sequence[int]], dict[int, str]]:
+    def answer_texts(self, table: Table) -> Texts:
         """Return what gives the normalised answers of rows of `table` by their places in it."""
 
-        def read(rows: Sequence[int]) -> dict[int, str]:
+        def read(rows: Sequence[int]) -> Iterator[dict[int, str]]:
             return self._texts(rows, table.take(pa.array(rows, pa.int64())), answer_text)
 
         return read
@@ -86,12 +87,10 @@ class Keyed:
         found, first = np.unique(column, return_index=True)
         return self.table.take(pa.array(first[np.searchsorted(found, np.array(numbers, np.int64))]))
 
-    def _texts(self, names: Sequence[int], rows: Table, render: Render) -> dict[int, str]:
-        texts: dict[int, str] = {}
+    def _texts(self, names: Sequence[int], rows: Table, render: Render) -> Iterator[dict[int, str]]:
         for places, part in self._read(rows, ("messages", "rejected")):
             rendered = map(render, roles(part), conversations(part))
-            texts.update(zip((names[place] for place in places), rendered, strict=True))
-        return texts
+            yield dict(zip((names[place] for place in places), rendered, strict=True))
 
     def _read(self, rows: Table, columns: Sequence[str]) -> Iterator[tuple[Codes, Table]]:
         """Yield, shard by shard, places in `rows` and what the shard says of those rows."""

@@ -9,7 +9,7 @@ candidates.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.disjoint_sets import DisjointSets
-from curation.minhash import Pairs, own
-from curation.similarity import GramHashes, Grams, alike, hashed_shingles
+from curation.minhash import Pairs
+from curation.similarity import GramHashes, alike, hashed_shingles
 
 ENOUGH_NEIGHBOURS = 20  # then only texts of other clusters are compared: no quadratic time
 
-Texts = Callable[[Sequence[int]], Mapping[int, str]]  # numbers in, texts out
+Texts = Callable[[Sequence[int]], Iterable[Mapping[int, str]]]  # numbers in, texts in parts out
 
 
 @dataclass(frozen=True)
@@ -61,24 +61,29 @@ class Near:
 
 def near_prompts(proposed: Pairs, texts: Texts, common: GramHashes, threshold: float) -> Near:
     """Return which of the proposed pairs are at least `threshold` similar. Deterministic."""
-    numbers = sorted({int(number) for number in proposed.ravel()})
-    place = {number: at for at, number in enumerate(numbers)}
-    read = texts(numbers)
-    grams = hashed_shingles([read[number] for number in numbers])
-    whole_of = _distinct(grams)
-    rare_of = _distinct(own(grams, common)) if len(common) else None
+    grams = distinct_grams(texts(np.unique(proposed).tolist()))
     found = _Found()
     for one, other in proposed.tolist():
         if found.is_enough(one, other):
             continue
-        similarity = _similarity(whole_of, place[one], place[other], threshold)
-        if rare_of is not None and similarity >= threshold:
-            rare = _similarity(rare_of, place[one], place[other], threshold)
+        mine, theirs = grams[one], grams[other]
+        similarity = _similarity(mine, theirs, threshold)
+        if similarity >= threshold and len(common):
+            rare = _similarity(_own(mine, common), _own(theirs, common), threshold)
             similarity = min(similarity, rare)
         if similarity >= threshold:
             found.add(one, other, similarity)
     pairs = np.array(found.pairs, np.int64).reshape(-1, 2)
     return Near(pairs, np.array(found.similarities, np.float64))
+
+
+def distinct_grams(parts: Iterable[Mapping[int, str]]) -> dict[int, GramHashes]:
+    """Return the distinct 5-grams of each text by its number; of the texts, a part is held."""
+    found: dict[int, GramHashes] = {}
+    for part in parts:
+        grams = hashed_shingles(list(part.values()))
+        found.update((number, grams.of(place)) for place, number in enumerate(part))
+    return found
 
 
 class _Found:
@@ -102,12 +107,13 @@ class _Found:
         return not few and self._sets.root(one) == self._sets.root(other)
 
 
-def _distinct(grams: Grams) -> list[GramHashes]:
-    return [grams.of(number) for number in range(len(grams.offsets) - 1)]
-
-
-def _similarity(grams: Sequence[GramHashes], one: int, other: int, threshold: float) -> float:
+def _similarity(mine: GramHashes, theirs: GramHashes, threshold: float) -> float:
     """Return the similarity of two texts; 0 where their lengths tell that it is below."""
-    mine, theirs = grams[one], grams[other]
     small, large = sorted((len(mine), len(theirs)))
     return alike(mine, theirs) if small >= threshold * large else 0.0
+
+
+def _own(grams: GramHashes, common: GramHashes) -> GramHashes:
+    """Return a text's 5-grams without the common ones; all where it has no others."""
+    rare = grams[common[np.searchsorted(common, grams) % len(common)] != grams]
+    return rare if len(rare) else grams

@@ -97,7 +97,7 @@ def ours(texts: Sequence[str]) -> dict[str, Any]:
     proposed = colliding(bands)
     at_s.append(time.perf_counter())
     near = near_prompts(
-        proposed, lambda numbers: {number: texts[number] for number in numbers},
+        proposed, lambda numbers: [{number: texts[number] for number in numbers}],
         np.empty(0, np.uint32), THRESHOLD,
     )  # fmt: skip
     at_s.append(time.perf_counter())

@@ -78,7 +78,7 @@ def near_in(table: Table, threshold: float) -> Near:
     bands = band_hashes(own_grams(hashed_shingles(ordered), common), threshold)
     numbers = np.array(sorted(texts), np.int64)
     pairs = numbers[colliding(bands)].reshape(-1, 2)
-    return near_prompts(pairs, lambda wanted: {n: texts[n] for n in wanted}, common, threshold)
+    return near_prompts(pairs, lambda wanted: [{n: texts[n] for n in wanted}], common, threshold)
 
 
 def _numbered(table: Table) -> Table:

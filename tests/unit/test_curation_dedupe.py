@@ -65,9 +65,9 @@ def without_near(*rows: dict[str, Any]) -> Outcome:
     """Drop near duplicates at the default threshold."""
     table = keyed(*rows)
 
-    def texts(wanted: Sequence[int]) -> dict[int, str]:
+    def texts(wanted: Sequence[int]) -> list[dict[int, str]]:
         every = list(map(answer_text, roles(table), conversations(table)))
-        return {place: every[place] for place in wanted}
+        return [{place: every[place]} for place in wanted]
 
     numbers = table["number"].to_numpy()
     return drop_near_duplicates(table, near_in(table, THRESHOLD), numbers, texts, THRESHOLD)
