@@ -8,11 +8,12 @@ tools that show lag: what counts is what the store says. Knows nothing of what r
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 import structlog
-from kafka import KafkaConsumer
+from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata, TopicPartition
@@ -51,7 +52,7 @@ class KafkaSource:
 
         Raises: LogUnavailableError when there is no broker, or no topic yet.
         """
-        with faults(self._kafka):
+        with self._asking():
             assigned = [_partition(part) for part in self._connected().assignment()]
         self._next = {part: at for part, at in self._next.items() if part in assigned}
         return sorted(assigned, key=lambda part: (SOURCES.index(part.topic), int(part.name)))
@@ -61,7 +62,7 @@ class KafkaSource:
 
         Raises: LogUnavailableError.
         """
-        with faults(self._kafka):
+        with self._asking():
             consumer = self._connected()
             self._go_to(consumer, after)
             polled = consumer.poll(timeout_ms=self._patience_ms(consumer), max_records=limit)
@@ -80,10 +81,11 @@ class KafkaSource:
 
         Raises: LogUnavailableError.
         """
-        with faults(self._kafka):
+        with self._asking():
             ends = _ends(self._connected(), self.assigned())
         for part, end in ends.items():
-            self._look_at(part, end, self._seen_ends.get(part, 0))
+            if part in self._seen_ends:  # else the next read looks, which knows the position
+                self._look_at(part, end, self._seen_ends[part])
         return ends
 
     def behind(self, positions: Mapping[Partition, int]) -> dict[Partition, int]:
@@ -103,7 +105,7 @@ class KafkaSource:
         if since is None:
             return dict.fromkeys(assigned, 0)
         moment = int(since.timestamp() * 1000)
-        with faults(self._kafka):
+        with self._asking():
             found = self._connected().offsets_for_times({_tp(part): moment for part in assigned})
         ends = self.ends()
         return {
@@ -137,6 +139,22 @@ class KafkaSource:
             return POLL_MS
         return GROUP_POLL_MS if consumer.assignment() else JOIN_POLL_MS
 
+    @contextmanager
+    def _asking(self) -> Generator[None]:
+        """Turn kafka-python's errors into ours; what comes back after one may have begun anew."""
+        try:
+            with faults(self._kafka):
+                yield
+        except LogUnavailableError:
+            self._forget(list(self._seen_ends))
+            raise
+
+    def _forget(self, parts: Iterable[Partition]) -> None:
+        """Look at partitions as if they were new here."""
+        for part in parts:
+            self._next.pop(part, None)
+            self._seen_ends.pop(part, None)
+
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
             self._consumer = self._join() if self._in_group else self._take_all()
@@ -152,7 +170,7 @@ class KafkaSource:
             heartbeat_interval_ms=self._kafka.session_timeout_ms // 3,
             partition_assignment_strategy=[CooperativeStickyAssignor],
         )
-        consumer.subscribe(list(SOURCES))
+        consumer.subscribe(list(SOURCES), listener=_Changes(self._forget))
         return consumer
 
     def _take_all(self) -> KafkaConsumer:
@@ -209,6 +227,21 @@ class KafkaSource:
             _log.error("topic_began_anew", topic=record.topic, at=record.offset, was_at=position)
         self._anew.discard(record.partition)
         self._next[record.partition] = record.offset + 1
+
+
+class _Changes(ConsumerRebalanceListener):
+    """Tells of partitions that come and go: who forgot the group may have forgotten all."""
+
+    def __init__(self, forget: Callable[[Iterable[Partition]], None]) -> None:
+        self._forget = forget
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Forget those that went."""
+        self._forget(map(_partition, revoked))
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Forget what was known of those that came."""
+        self._forget(map(_partition, assigned))
 
 
 def _ends(consumer: KafkaConsumer, parts: Sequence[Partition]) -> dict[Partition, int]:
