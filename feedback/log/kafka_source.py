@@ -8,12 +8,11 @@ tools that show lag: what counts is what the store says. Knows nothing of what r
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import structlog
-from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka import KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata, TopicPartition
@@ -44,15 +43,13 @@ class KafkaSource:
         self._in_group = in_group
         self._consumer: KafkaConsumer | None = None
         self._next: dict[Partition, int] = {}  # what the consumer will give next, ours
-        self._seen_ends: dict[Partition, int] = {}
-        self._anew: set[Partition] = set()  # of topics that began anew, until one record is read
 
     def assigned(self) -> list[Partition]:
         """Return the partitions that are this reader's now.
 
         Raises: LogUnavailableError when there is no broker, or no topic yet.
         """
-        with self._asking():
+        with faults(self._kafka):
             assigned = [_partition(part) for part in self._connected().assignment()]
         self._next = {part: at for part, at in self._next.items() if part in assigned}
         return sorted(assigned, key=lambda part: (SOURCES.index(part.topic), int(part.name)))
@@ -62,7 +59,7 @@ class KafkaSource:
 
         Raises: LogUnavailableError.
         """
-        with self._asking():
+        with faults(self._kafka):
             consumer = self._connected()
             self._go_to(consumer, after)
             polled = consumer.poll(timeout_ms=self._patience_ms(consumer), max_records=limit)
@@ -81,11 +78,11 @@ class KafkaSource:
 
         Raises: LogUnavailableError.
         """
-        with self._asking():
+        with faults(self._kafka):
             ends = _ends(self._connected(), self.assigned())
         for part, end in ends.items():
-            if part in self._seen_ends:  # else the next read looks, which knows the position
-                self._look_at(part, end, self._seen_ends[part])
+            if self._next.get(part, 0) - 1 > end:  # made anew: the next read looks where to begin
+                del self._next[part]
         return ends
 
     def behind(self, positions: Mapping[Partition, int]) -> dict[Partition, int]:
@@ -105,7 +102,7 @@ class KafkaSource:
         if since is None:
             return dict.fromkeys(assigned, 0)
         moment = int(since.timestamp() * 1000)
-        with self._asking():
+        with faults(self._kafka):
             found = self._connected().offsets_for_times({_tp(part): moment for part in assigned})
         ends = self.ends()
         return {
@@ -139,22 +136,6 @@ class KafkaSource:
             return POLL_MS
         return GROUP_POLL_MS if consumer.assignment() else JOIN_POLL_MS
 
-    @contextmanager
-    def _asking(self) -> Generator[None]:
-        """Turn kafka-python's errors into ours; what comes back after one may have begun anew."""
-        try:
-            with faults(self._kafka):
-                yield
-        except LogUnavailableError:
-            self._forget(list(self._seen_ends))
-            raise
-
-    def _forget(self, parts: Iterable[Partition]) -> None:
-        """Look at partitions as if they were new here."""
-        for part in parts:
-            self._next.pop(part, None)
-            self._seen_ends.pop(part, None)
-
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
             self._consumer = self._join() if self._in_group else self._take_all()
@@ -170,7 +151,7 @@ class KafkaSource:
             heartbeat_interval_ms=self._kafka.session_timeout_ms // 3,
             partition_assignment_strategy=[CooperativeStickyAssignor],
         )
-        consumer.subscribe(list(SOURCES), listener=_Changes(self._forget))
+        consumer.subscribe(list(SOURCES))
         return consumer
 
     def _take_all(self) -> KafkaConsumer:
@@ -199,49 +180,21 @@ class KafkaSource:
         ]
         ends = _ends(consumer, moved) if moved else {}
         for part in moved:
-            self._look_at(part, ends[part], self._seen_ends.get(part, after[part]))
-            if part in self._anew:
+            # a topic that was made anew; not every broker says that the position is beyond its end
+            if after[part] > ends[part]:
                 consumer.seek_to_beginning(_tp(part))
             else:
                 consumer.seek(_tp(part), after[part])
             self._next[part] = after[part] + 1
-
-    def _look_at(self, part: Partition, end: int, was: int) -> None:
-        """Note a partition whose end went back: its topic was made anew, and is read from there.
-
-        Kafka says so itself to whoever reads beyond the end; not every broker does. That the
-        position is beyond the end tells nothing: Tansu gives too low an end after a batch.
-        """
-        if end < was:
-            self._anew.add(part)
-            self._next.pop(part, None)
-        self._seen_ends[part] = end
 
     def _note(self, record: Record, after: Mapping[Partition, int]) -> None:
         position = after.get(record.partition)
         if position is None:  # it became ours while we polled: its position is not known yet
             self._next.pop(record.partition, None)
             return
-        is_next = self._next.get(record.partition) == record.offset
-        if record.offset <= position and not is_next:
+        if record.offset <= position:
             _log.error("topic_began_anew", topic=record.topic, at=record.offset, was_at=position)
-        self._anew.discard(record.partition)
         self._next[record.partition] = record.offset + 1
-
-
-class _Changes(ConsumerRebalanceListener):
-    """Tells of partitions that come and go: who forgot the group may have forgotten all."""
-
-    def __init__(self, forget: Callable[[Iterable[Partition]], None]) -> None:
-        self._forget = forget
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Forget those that went."""
-        self._forget(map(_partition, revoked))
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Forget what was known of those that came."""
-        self._forget(map(_partition, assigned))
 
 
 def _ends(consumer: KafkaConsumer, parts: Sequence[Partition]) -> dict[Partition, int]:
