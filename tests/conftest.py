@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import EngineSettings, Settings
+from core.settings import FILE_VARIABLE, EngineSettings, Settings
 from serving.launcher import run_engine
 from tests.ports import free_port
 
@@ -17,6 +17,17 @@ MODEL_VARIABLE = "RATCHET_TEST_MODEL"
 DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "models" / "smollm2-135m-instruct"
 TOOL_CALLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")  # SmolLM2's format
 START_TIMEOUT_S = 420.0  # under load; 25 s on an idle machine
+
+
+@pytest.fixture(autouse=True)
+def _own_settings_file() -> Iterator[None]:
+    """Let no test read the settings file that another one named: commands keep it for children."""
+    before = os.environ.get(FILE_VARIABLE)
+    yield
+    if before is None:
+        os.environ.pop(FILE_VARIABLE, None)
+    else:
+        os.environ[FILE_VARIABLE] = before
 
 
 @pytest.fixture(scope="session")
