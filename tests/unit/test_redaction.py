@@ -245,6 +245,6 @@ def test_no_hint_hides_what_its_rule_finds(parts: list[str]) -> None:
 def test_no_text_makes_it_slow(part: str, end: str) -> None:
     """The time grows with the length and not with its square: 100,000 characters stay quick."""
     text = part * (100_000 // len(part)) + end
-    began = time.process_time()
+    began = time.thread_time()
     redact(text)
-    assert time.process_time() - began < 2
+    assert time.thread_time() - began < 2
