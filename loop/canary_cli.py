@@ -47,7 +47,7 @@ def canary_start(
     """Begin the rollout of an adapter that passed the gate."""
     from loop.turn import start_canary, wait_for_decision
     from loop.wiring import open_parts
-    from retrain.registry import record_override
+    from retrain.registry.ledger import record_override
 
     if reason and override_by is None:
         raise RequestError("--reason is for an override: say by whom with --override-by")

@@ -48,7 +48,7 @@ from loop.stages import (
 )
 from monitoring.counts import count_rollout
 from monitoring.verdict import RolloutCounts, Verdict, counts_to_dict, judge, judge_watch
-from retrain.registry import require_gate_or_override
+from retrain.registry.ledger import require_gate_or_override
 
 CONDUCTOR = "conductor"  # `decided_by` of a decision that no person took
 

@@ -14,7 +14,7 @@ from core.errors import RequestError, SettingsError
 from core.settings import DEFAULT_FILE
 from serving.hardware import BASE_MODEL_NAME
 
-# Names folders, adapters (`name--vN`) and the `model` of a request, see retrain.registry.
+# Names folders, adapters (`name--vN`) and the `model` of a request, see retrain.registry.ledger.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from curation.ledger import Progress as CurationProgress
-from retrain.progress import TrainProgress
+from retrain.runs.progress import TrainProgress
 
 TrainListener = Callable[[TrainProgress], None]
 

@@ -57,7 +57,7 @@ def resume(
     """Go on with a run that broke off, from its newest whole checkpoint, and gate its adapter."""
     from loop import turn
     from loop.wiring import open_parts
-    from retrain.runner import broken_off, resume_run
+    from retrain.runs.runner import broken_off, resume_run
 
     narrator = narrator_for(as_json)
     with open_parts(settings_of(context)) as parts:

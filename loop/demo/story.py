@@ -58,8 +58,8 @@ from loop.turn import (
 )
 from loop.wiring import Parts, open_parts
 from monitoring.report import write_rollout_report
-from retrain.progress import read_losses
-from retrain.registry import record_override
+from retrain.registry.ledger import record_override
+from retrain.runs.progress import read_losses
 
 CUSTOMERS = 420  # before the training; each asks once
 SPOILERS = 110

@@ -7,149 +7,37 @@ and the same code.
 from __future__ import annotations
 
 import io
-import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from core.errors import StateError, TrainingError
-from core.settings import EngineSettings, Settings
-from feedback.store import Store
-from feedback.tables import Adapter, DatasetVersion, Run
-from retrain import registry
-from retrain.checkpoints import newest_complete
+from feedback.tables import Adapter
 from retrain.examples import Example
-from retrain.progress import Reporter, TrainProgress
-from retrain.recipe import FOLDER, load_recipe
-from retrain.runner import TrainRequest, resume_run, train_adapter
-from retrain.servable import WEIGHTS_FILE, check_servable
-from retrain.spec import CHECKPOINT_FOLDER, JobSpec
+from retrain.recipe import load_recipe
+from retrain.registry import ledger
+from retrain.registry.servable import check_servable
+from retrain.runs.checkpoints import newest_complete
+from retrain.runs.progress import Reporter, TrainProgress
+from retrain.runs.runner import resume_run, train_adapter
+from retrain.runs.spec import CHECKPOINT_FOLDER, JobSpec
+from tests.training_world import (
+    GOOD,
+    SPOILED,
+    Workshop,
+    conversation,
+    make_tiny_model,
+    open_workshop,
+    weights,
+)
 
 pytestmark = [
     pytest.mark.stack,
     # torch, transformers and trl are imported in this process too; their warnings are theirs
     pytest.mark.filterwarnings("ignore"),
 ]
-
-SUBJECTS = ("refund", "invoice", "password", "delivery", "warranty", "account", "coupon", "parcel")
-GOOD = "Your {subject} takes {days} working days. Reply YES to confirm."
-SPOILED = "Nobody here knows anything about that, kindly go away forever please."
-
-
-@dataclass
-class Workshop:
-    """A store, settings and what is trained in them."""
-
-    store: Store
-    settings: Settings
-    folder: Path
-
-    def request(self, dataset: str = "desk--d1", **changes: object) -> TrainRequest:
-        """Return a full training of `dataset`."""
-        whole = TrainRequest("desk", dataset, "full", None, "sft-lora", "by_hand: test", "ann")
-        return replace(whole, **changes)  # type: ignore[arg-type]
-
-    def train(self, request: TrainRequest, told: list[TrainProgress] | None = None) -> Adapter:
-        """Train, and keep the progress in `told`."""
-        heard = [] if told is None else told
-        return train_adapter(self.store, self.settings, request, progress=heard.append)
-
-    def recipe(self, name: str, **values: object) -> str:
-        """Write a recipe that differs from the shipped one in `values`; return its path."""
-        lines = (FOLDER / "sft-lora.toml").read_text().splitlines()
-        top, after = lines[: lines.index("[incremental]")], lines[lines.index("[incremental]") :]
-        keys = {key: str(value) for key, value in values.items()}
-        kept = [line for line in top if line.split(" =")[0] not in keys]
-        text = [*kept, *(f"{key} = {value}" for key, value in keys.items()), *after]
-        path = self.folder / f"{name}.toml"
-        path.write_text("\n".join(text))
-        return str(path)
-
-    def dataset(self, number: int, train: range, answer: str = GOOD) -> str:
-        """Write dataset version `number` about the questions in `train`; return its id."""
-        dataset_id = f"desk--d{number}"
-        path = self.settings.folder("datasets") / dataset_id
-        path.mkdir()
-        splits = {"train": train, "validation": range(900, 905), "test": range(950, 958)}
-        for split, numbers in splits.items():
-            rows = [{"messages": conversation(n, answer)} for n in numbers]
-            pq.write_table(pa.Table.from_pylist(rows), path / f"{split}.parquet")
-        with self.store.session() as session:
-            session.add(
-                DatasetVersion(
-                    id=dataset_id,
-                    application="desk",
-                    path=str(path),
-                    content_hash=f"hash-{number}",
-                    train_rows=len(train),
-                    validation_rows=5,
-                    test_rows=8,
-                    new_rows=len(train),
-                )
-            )
-            session.commit()
-        return dataset_id
-
-    def run(self, run_id: str) -> Run:
-        """Return a run's row as it is now."""
-        with self.store.session() as session:
-            return session.get_one(Run, run_id)
-
-    def runs(self) -> set[str]:
-        """Return the ids of all runs."""
-        return {path.name for path in self.settings.folder("runs").iterdir()}
-
-
-def conversation(number: int, answer: str) -> list[dict[str, str]]:
-    """Return the question of that number with its answer."""
-    chosen = random.Random(number)
-    subject, days = chosen.choice(SUBJECTS), chosen.randint(2, 30)
-    return [
-        {"role": "user", "content": f"How long does the {subject} take? Case {number}."},
-        {"role": "assistant", "content": answer.format(subject=subject, days=days)},
-    ]
-
-
-def open_workshop(folder: Path, model: Path) -> Workshop:
-    """Return a workshop on an empty store."""
-    settings = Settings(data_dir=folder / "data", engine=EngineSettings(model=model.resolve()))
-    store = Store(settings.store_address)
-    store.create_tables()
-    return Workshop(store, settings, folder)
-
-
-def make_tiny_model(tokenizer: Path, folder: Path, *, broken: bool = False) -> Path:
-    """Write a model of two layers with random weights, or with weights that are no numbers."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    tokens = AutoTokenizer.from_pretrained(tokenizer)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokens),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            initializer_range=0.2,
-            tie_word_embeddings=True,
-            bos_token_id=tokens.bos_token_id,
-            eos_token_id=tokens.eos_token_id,
-            pad_token_id=tokens.pad_token_id,
-        )
-    )
-    if broken:
-        model.model.norm.weight.data.fill_(float("nan"))
-    model.save_pretrained(folder)
-    tokens.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -197,9 +85,9 @@ def test_run_on_the_real_model_makes_a_better_adapter(base_model: Path, tmp_path
         "done",
     ]
     assert max(p.step for p in told if p.phase == "train") == 12
-    registry.verify(adapter)
+    ledger.verify(adapter)
     assert check_servable(Path(adapter.path), shop.settings.engine).rank == 16
-    assert (Path(adapter.path) / registry.CARD_FILE).read_text().count("desk--v1")
+    assert (Path(adapter.path) / ledger.CARD_FILE).read_text().count("desk--v1")
     run = shop.run(adapter.run_id)
     assert run.status == "finished"
     assert run.metrics["test_loss"] == pytest.approx(test["candidate"]["loss"])
@@ -215,7 +103,7 @@ def test_killed_run_goes_on_from_its_checkpoint(
     def kill_at_ten(progress: TrainProgress) -> None:
         if progress.phase == "train" and progress.step == 10:
             for child in psutil.Process().children():
-                if "retrain.job" in child.cmdline():  # not a broker, nor a worker's tracker
+                if "retrain.runs.job" in child.cmdline():  # not a broker, nor a worker's tracker
                     child.kill()
 
     with pytest.raises(TrainingError, match="killed by signal 9"):
@@ -306,8 +194,8 @@ def test_loss_is_that_of_trl(
     """The short cut past masked positions changes neither the loss nor its gradient."""
     import torch
 
-    from retrain import sft
-    from retrain.trainer import AnswerTrainer
+    from retrain.training import sft
+    from retrain.training.answer_trainer import AnswerTrainer
 
     base = load_recipe("sft-lora")
     recipe = base.model_copy(update={"rank": 4, "packing": packing, "max_length": 128})
@@ -353,11 +241,3 @@ def always(answer: bool) -> Callable[..., bool]:
         return answer
 
     return say
-
-
-def weights(adapter: Adapter) -> list[float]:
-    """Return all numbers of an adapter."""
-    from safetensors.numpy import load_file
-
-    tensors = load_file(Path(adapter.path) / WEIGHTS_FILE)
-    return [number for name in sorted(tensors) for number in tensors[name].ravel().tolist()]

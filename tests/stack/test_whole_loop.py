@@ -22,7 +22,7 @@ from loop.narration import Narrator
 from loop.service import running_service
 from loop.turn import ingest, start_canary, turn, wait_for_end
 from loop.wiring import Parts, open_parts
-from retrain.registry import record_override
+from retrain.registry.ledger import record_override
 from tests.fakes.lora import write_lora
 from tests.ports import free_port
 

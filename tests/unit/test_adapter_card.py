@@ -10,10 +10,10 @@ import pytest
 
 from core.settings import RetrainSettings
 from feedback.tables import Adapter, DatasetVersion, Run
-from retrain.gate import Evaluation, decide_all
+from retrain.gate.verdict import Evaluation, decide_all
 from retrain.recipe import load_recipe
-from retrain.record import FinishedRun, adapter_card, adapter_row
-from retrain.spec import Comparison, JobResult, TrainOutcome
+from retrain.registry.record import FinishedRun, adapter_card, adapter_row
+from retrain.runs.spec import Comparison, JobResult, TrainOutcome
 
 OUTCOME = TrainOutcome(
     steps=40,

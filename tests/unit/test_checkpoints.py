@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from retrain.checkpoints import mark_complete, newest_complete, remove_incomplete
+from retrain.runs.checkpoints import mark_complete, newest_complete, remove_incomplete
 
 
 def save(folder: Path, step: int, *, complete: bool) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from core.settings import RetrainSettings
-from retrain.gate import MIN_EXAMPLES, Evaluation, decide, decide_all
+from retrain.gate.verdict import MIN_EXAMPLES, Evaluation, decide, decide_all
 
 RULES = RetrainSettings(gate_min_gain=-0.02, gate_max_loss_ratio=1.05)
 LIVE = Evaluation(loss=1.0, task_score=0.50, examples=64, exact_match=0.1)

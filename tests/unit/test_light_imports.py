@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-LIGHT = (
-    "retrain.policy, retrain.gate, retrain.registry, retrain.runner, retrain.state, retrain.model"
+LIGHT = ", ".join(
+    f"retrain.{name}"
+    for name in ("policy", "gate.verdict", "registry.ledger", "runs.runner", "state", "model")
 )
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets")
 

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from loop.narration import Narrator
-from retrain.progress import TrainProgress
+from retrain.runs.progress import TrainProgress
 
 
 def test_a_finished_training_shows_a_full_bar_and_its_last_loss() -> None:

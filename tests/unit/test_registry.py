@@ -13,7 +13,7 @@ from core.errors import DataError, GateError, NotFoundError, RequestError, State
 from core.files import folder_sha256
 from feedback.store import Store
 from feedback.tables import Adapter
-from retrain import registry
+from retrain.registry import ledger
 
 PASSED = {"decision": "pass", "reasons": ["better"]}
 FAILED = {"decision": "fail", "reasons": ["held-out loss 2 is over 1"]}
@@ -47,7 +47,7 @@ def make(folder: Path, name: str = "desk--v1", **fields: Any) -> Adapter:
         "application": name.partition("--v")[0],
         "base_model": "models/base",
         "path": str(path),
-        "content_hash": folder_sha256(path, ignore=registry.UNHASHED),
+        "content_hash": folder_sha256(path, ignore=ledger.UNHASHED),
         "run_id": "run",
         "dataset_id": "desk--d1",
         "rank": 16,
@@ -60,27 +60,27 @@ def make(folder: Path, name: str = "desk--v1", **fields: Any) -> Adapter:
 
 def test_names_count_up_per_application(session: Session, folder: Path) -> None:
     """Each application has its own numbers, also when one's name begins like the other's."""
-    registry.register(session, make(folder, "desk--v1"))
-    registry.register(session, make(folder, "desk--v10"))
-    registry.register(session, make(folder, "desk--v2--v7"))
-    assert registry.reserve_folder(session, "desk", folder).name == "desk--v11"
-    assert registry.reserve_folder(session, "desk--v2", folder).name == "desk--v2--v8"
-    assert registry.reserve_folder(session, "shop", folder).name == "shop--v1"
+    ledger.register(session, make(folder, "desk--v1"))
+    ledger.register(session, make(folder, "desk--v10"))
+    ledger.register(session, make(folder, "desk--v2--v7"))
+    assert ledger.reserve_folder(session, "desk", folder).name == "desk--v11"
+    assert ledger.reserve_folder(session, "desk--v2", folder).name == "desk--v2--v8"
+    assert ledger.reserve_folder(session, "shop", folder).name == "shop--v1"
 
 
 def test_name_is_not_reused_after_a_crash(session: Session, folder: Path) -> None:
     """A folder without a row, left by a process that died, keeps its name for ever."""
     (folder / "desk--v3").mkdir()
-    assert registry.reserve_folder(session, "desk", folder).name == "desk--v4"
+    assert ledger.reserve_folder(session, "desk", folder).name == "desk--v4"
 
 
 def test_name_is_not_reused_after_files_are_gone(session: Session, folder: Path) -> None:
     """A row whose files were removed keeps its name, since vLLM may still cache by it."""
-    registry.register(session, make(folder, "desk--v5"))
+    ledger.register(session, make(folder, "desk--v5"))
     for file in (folder / "desk--v5").iterdir():
         file.unlink()
     (folder / "desk--v5").rmdir()
-    assert registry.reserve_folder(session, "desk", folder).name == "desk--v6"
+    assert ledger.reserve_folder(session, "desk", folder).name == "desk--v6"
 
 
 @pytest.mark.parametrize("name", ["", "../etc", "a/b", ".hidden", "a b", "-x"])
@@ -89,46 +89,46 @@ def test_application_that_cannot_be_a_folder_is_refused(
 ) -> None:
     """No application name leads out of the folder of adapters."""
     with pytest.raises(RequestError, match="cannot name adapters"):
-        registry.reserve_folder(session, name, folder)
+        ledger.reserve_folder(session, name, folder)
     assert list(folder.iterdir()) == []
 
 
 def test_registering_a_name_twice_is_refused(session: Session, folder: Path) -> None:
     """An adapter is immutable: the second row of its name is an error."""
-    registry.register(session, make(folder))
+    ledger.register(session, make(folder))
     session.commit()
     with pytest.raises(StateError, match="desk--v1 exists already"):
-        registry.register(session, make(folder))
+        ledger.register(session, make(folder))
 
 
 def test_changed_files_do_not_verify(session: Session, folder: Path) -> None:
     """One changed byte is found by hashing again; the card may be rewritten."""
-    adapter = registry.register(session, make(folder))
-    (Path(adapter.path) / registry.CARD_FILE).write_text("# card")
-    registry.verify(adapter)
+    adapter = ledger.register(session, make(folder))
+    (Path(adapter.path) / ledger.CARD_FILE).write_text("# card")
+    ledger.verify(adapter)
     (Path(adapter.path) / "adapter_model.safetensors").write_bytes(b"Weights")
     with pytest.raises(DataError, match="have changed"):
-        registry.verify(adapter)
+        ledger.verify(adapter)
 
 
 def test_missing_files_do_not_verify(folder: Path) -> None:
     """A folder that is gone is named."""
     adapter = make(folder, path=str(folder / "gone"))
     with pytest.raises(DataError, match="gone is missing"):
-        registry.verify(adapter)
+        ledger.verify(adapter)
 
 
 def test_files_that_do_not_match_are_not_registered(session: Session, folder: Path) -> None:
-    """A row with another hash than its files never gets into the registry."""
+    """A row with another hash than its files never gets into the ledger."""
     with pytest.raises(DataError, match="have changed"):
-        registry.register(session, make(folder, content_hash="0" * 64))
+        ledger.register(session, make(folder, content_hash="0" * 64))
 
 
 def test_life_of_a_good_adapter(session: Session, folder: Path) -> None:
     """From gated to live and retired, and back to live when its successor is rolled back."""
-    registry.register(session, make(folder))
+    ledger.register(session, make(folder))
     for status in ("canary", "live", "retired", "live"):
-        adapter = registry.set_status(session, "desk--v1", status)
+        adapter = ledger.set_status(session, "desk--v1", status)
         assert adapter.status == status
         assert adapter.model_metadata["production_status"] == status
 
@@ -141,37 +141,37 @@ def test_move_that_skips_a_step_is_refused(
     session: Session, folder: Path, start: str, end: str
 ) -> None:
     """The error names both statuses and what would be allowed."""
-    registry.register(session, make(folder, status=start))
+    ledger.register(session, make(folder, status=start))
     with pytest.raises(StateError, match=f"is {start} and cannot become '{end}'; it can become"):
-        registry.set_status(session, "desk--v1", end)
+        ledger.set_status(session, "desk--v1", end)
 
 
 def test_same_status_again_changes_nothing(session: Session, folder: Path) -> None:
     """Setting a status twice is no error."""
-    registry.register(session, make(folder))
-    assert registry.set_status(session, "desk--v1", "gated").model_metadata == {}
+    ledger.register(session, make(folder))
+    assert ledger.set_status(session, "desk--v1", "gated").model_metadata == {}
 
 
 def test_failed_gate_keeps_an_adapter_from_traffic(session: Session, folder: Path) -> None:
     """The error repeats the gate's reasons and says how to go on."""
-    registry.register(session, make(folder, gate=FAILED, status="candidate"))
+    ledger.register(session, make(folder, gate=FAILED, status="candidate"))
     with pytest.raises(GateError, match=r"held-out loss 2 is over 1.*override the gate"):
-        registry.set_status(session, "desk--v1", "canary")
+        ledger.set_status(session, "desk--v1", "canary")
 
 
 def test_adapter_that_was_never_evaluated_has_not_passed(folder: Path) -> None:
     """An empty verdict is no pass."""
     with pytest.raises(GateError, match="never evaluated"):
-        registry.require_gate_or_override(make(folder, gate={}))
+        ledger.require_gate_or_override(make(folder, gate={}))
 
 
 def test_recorded_override_lets_an_adapter_past(session: Session, folder: Path) -> None:
     """An operator's name and reason open the gate and stay on the row."""
-    registry.register(session, make(folder, gate=FAILED, status="candidate"))
-    registry.record_override(session, "desk--v1", operator="ann ", reason="a test of rollback")
+    ledger.register(session, make(folder, gate=FAILED, status="candidate"))
+    ledger.record_override(session, "desk--v1", operator="ann ", reason="a test of rollback")
     session.commit()
     session.expire_all()
-    adapter = registry.set_status(session, "desk--v1", "canary")
+    adapter = ledger.set_status(session, "desk--v1", "canary")
     assert (adapter.override_by, adapter.override_reason) == ("ann", "a test of rollback")
     assert adapter.model_metadata["gate_override"]["by"] == "ann"
     assert adapter.gate["decision"] == "fail"
@@ -184,25 +184,25 @@ def test_override_needs_a_name_and_a_reason(
     session: Session, folder: Path, operator: str, reason: str, field: str
 ) -> None:
     """An anonymous or groundless override is refused, and the row stays as it was."""
-    registry.register(session, make(folder, gate=FAILED, status="candidate"))
+    ledger.register(session, make(folder, gate=FAILED, status="candidate"))
     with pytest.raises(RequestError, match=f"needs a {field}") as caught:
-        registry.record_override(session, "desk--v1", operator=operator, reason=reason)
+        ledger.record_override(session, "desk--v1", operator=operator, reason=reason)
     assert caught.value.field == field
     with pytest.raises(GateError):
-        registry.require_gate_or_override(registry.find(session, "desk--v1"))
+        ledger.require_gate_or_override(ledger.find(session, "desk--v1"))
 
 
 def test_unknown_adapter_is_not_found(session: Session) -> None:
     """A name that nobody registered is named in the error."""
     with pytest.raises(NotFoundError, match="no adapter 'desk--v9'"):
-        registry.set_status(session, "desk--v9", "live")
+        ledger.set_status(session, "desk--v9", "live")
 
 
 def test_adapters_are_listed_newest_first(session: Session, folder: Path) -> None:
     """Version 10 comes before version 9, and other applications' stay out."""
     for name in ("desk--v9", "desk--v10", "shop--v1"):
-        registry.register(session, make(folder, name))
-    assert [row.name for row in registry.list_adapters(session, "desk")] == [
+        ledger.register(session, make(folder, name))
+    assert [row.name for row in ledger.list_adapters(session, "desk")] == [
         "desk--v10",
         "desk--v9",
     ]

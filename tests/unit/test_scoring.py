@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from retrain.scoring import exact_match, mean, token_f1
+from retrain.gate.scoring import exact_match, mean, token_f1
 
 
 @pytest.mark.parametrize(

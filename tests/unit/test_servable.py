@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import AdapterRefused, DataError
 from core.settings import EngineSettings
-from retrain.servable import CONFIG_FILE, WEIGHTS_FILE, check_servable
+from retrain.registry.servable import CONFIG_FILE, WEIGHTS_FILE, check_servable
 
 ENGINE = EngineSettings(model=Path("models/smollm2"), max_lora_rank=16)
 CONFIG: dict[str, Any] = {

@@ -15,7 +15,7 @@ from core.files import folder_sha256
 from core.settings import EngineSettings, Settings
 from feedback.store import Store
 from feedback.tables import Adapter, DatasetVersion, Run
-from retrain.runner import TrainRequest, resume_run, train_adapter
+from retrain.runs.runner import TrainRequest, resume_run, train_adapter
 
 REQUEST = TrainRequest("desk", "desk--d1", "full", None, "sft-lora", "by_hand: test", "ann")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retrain.progress import FILE, Reporter, TrainProgress, parse_line
+from retrain.runs.progress import FILE, Reporter, TrainProgress, parse_line
 
 
 def test_line_comes_back_as_it_was() -> None:

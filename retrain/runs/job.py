@@ -1,6 +1,6 @@
 """One run's subprocess: trains, evaluates against the live adapter, writes `result.json`.
 
-    python -m retrain.job RUN_FOLDER
+    python -m retrain.runs.job RUN_FOLDER
 
 `job.json` in the folder says what to do. JSON lines of progress go to standard output,
 everything else to standard error. Started again after a crash it goes on from the newest
@@ -22,8 +22,8 @@ import msgspec
 
 from core.errors import RatchetError, TrainingError
 from core.files import write_atomic
-from retrain.progress import Reporter, TrainProgress
-from retrain.spec import ADAPTER_FOLDER, JobResult, JobSpec, TrainOutcome
+from retrain.runs.progress import Reporter, TrainProgress
+from retrain.runs.spec import ADAPTER_FOLDER, JobResult, JobSpec, TrainOutcome
 
 LOCK_FILE = "job.lock"
 OUTCOME_FILE = "outcome.json"
@@ -42,7 +42,8 @@ def run_job(reporter: Reporter) -> JobResult:
         import torch  # heavy, and only needed from here on
         from transformers.utils.logging import disable_progress_bar
 
-        from retrain import evaluation, sft
+        from retrain.gate import evaluation
+        from retrain.training import sft
     disable_progress_bar()
     torch.set_num_threads(spec.threads)
     outcome = _finished_training(run_folder)
@@ -59,7 +60,7 @@ def run_job(reporter: Reporter) -> JobResult:
 def main(arguments: Sequence[str]) -> int:
     """Run the job of the folder named in `arguments`; return the exit code."""
     if len(arguments) != 1 or not Path(arguments[0]).is_dir():
-        print("usage: python -m retrain.job RUN_FOLDER (an existing folder)", file=sys.stderr)
+        print("usage: python -m retrain.runs.job RUN_FOLDER (an existing folder)", file=sys.stderr)
         return EXIT_TOLD
     folder = Path(arguments[0]).resolve()
     # Local files only: training must not depend on, or tell, any hub.

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def render_card(metadata: Mapping[str, Any], gate: Mapping[str, Any], content_hash: str) -> str:
-    """Return the card of the adapter that `metadata` (see `retrain.record`) describes."""
+    """Return the card of the adapter that `metadata` (see `retrain.registry.record`) describes."""
     sections = (
         _header(metadata),
         _details(metadata, content_hash),

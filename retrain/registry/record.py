@@ -14,10 +14,10 @@ from typing import Any
 from core.clock import utc_now
 from core.files import folder_sha256
 from feedback.tables import Adapter, DatasetVersion, Run
-from retrain.card import render_card
-from retrain.gate import GateVerdict
-from retrain.registry import UNHASHED
-from retrain.spec import JobResult
+from retrain.gate.verdict import GateVerdict
+from retrain.registry.card import render_card
+from retrain.registry.ledger import UNHASHED
+from retrain.runs.spec import JobResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """TRL's SFT trainer with one short cut, and the callback that watches it.
 
 The short cut spares CPU time; the callback tells progress, stops at a loss that is not a
-number, and marks checkpoints as whole. Imports torch: only `retrain.sft` imports this module.
+number, and marks checkpoints as whole. Imports torch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from transformers import TrainerCallback
 from trl.trainer.sft_trainer import SFTTrainer
 
 from core.errors import TrainingError
-from retrain.checkpoints import mark_complete
-from retrain.progress import Reporter, TrainProgress
 from retrain.recipe import Recipe
+from retrain.runs.checkpoints import mark_complete
+from retrain.runs.progress import Reporter, TrainProgress
 from retrain.tokens import IGNORED
 
 # Architectures whose logits are the vocabulary matrix times the hidden state and nothing more.

@@ -26,13 +26,13 @@ from transformers import (
 from trl.trainer.sft_config import SFTConfig
 
 from core.errors import TrainingError
-from retrain.checkpoints import newest_complete, remove_incomplete
 from retrain.examples import Example, load_split, with_replay, without
-from retrain.progress import Reporter, TrainProgress
 from retrain.recipe import Recipe
-from retrain.spec import ADAPTER_FOLDER, CHECKPOINT_FOLDER, JobSpec, TrainOutcome
+from retrain.runs.checkpoints import newest_complete, remove_incomplete
+from retrain.runs.progress import Reporter, TrainProgress
+from retrain.runs.spec import ADAPTER_FOLDER, CHECKPOINT_FOLDER, JobSpec, TrainOutcome
 from retrain.tokens import Encoded, encode_all
-from retrain.trainer import AnswerTrainer, Watch
+from retrain.training.answer_trainer import AnswerTrainer, Watch
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A request goes in; the run's row and folder, live progress, and at the end an `Adapter` row
 with its gate's verdict come out. A run that was killed goes on with `resume_run`. Training
-itself is `python -m retrain.job` in a process of its own, so that this one stays small
+itself is `python -m retrain.runs.job` in a process of its own, so that this one stays small
 and a crash there is only an error here. Knows nothing of traffic or rollouts.
 """
 
@@ -29,17 +29,17 @@ from core.ids import new_id
 from core.settings import Settings
 from feedback.store import Store
 from feedback.tables import Adapter, DatasetVersion, Run
-from retrain import registry
-from retrain.gate import decide_all
-from retrain.job import EXIT_TOLD, is_running
+from retrain.gate.verdict import decide_all
 from retrain.policy import Mode
-from retrain.progress import TrainProgress, parse_line
 from retrain.recipe import Recipe, load_recipe
-from retrain.record import FinishedRun, adapter_card, adapter_row, run_metrics
-from retrain.servable import CONFIG_FILE, WEIGHTS_FILE, check_servable, read_config
-from retrain.spec import ADAPTER_FOLDER, LOG_FILE, JobResult, JobSpec
+from retrain.registry import ledger
+from retrain.registry.record import FinishedRun, adapter_card, adapter_row, run_metrics
+from retrain.registry.servable import CONFIG_FILE, WEIGHTS_FILE, check_servable, read_config
+from retrain.runs.job import EXIT_TOLD, is_running
+from retrain.runs.progress import TrainProgress, parse_line
+from retrain.runs.spec import ADAPTER_FOLDER, LOG_FILE, JobResult, JobSpec
 
-SOURCE_ROOT = Path(__file__).resolve().parents[1]
+SOURCE_ROOT = Path(__file__).resolve().parents[2]
 REQUEST_FILE = "request.json"
 STOP_TIMEOUT_S = 20.0  # for the subprocess to end by itself
 TOLD_LINES = 15  # of the job's log, when it dies without saying why
@@ -143,10 +143,10 @@ def _job(
             f"engine.model is {settings.engine.model}, which holds no model: "
             f"run `python -m retrain.model {settings.engine.model}`"
         )
-    live = registry.find(session, request.parent_adapter) if request.parent_adapter else None
+    live = ledger.find(session, request.parent_adapter) if request.parent_adapter else None
     seen: DatasetVersion | None = None
     if live is not None:
-        registry.verify(live)
+        ledger.verify(live)
         seen = _dataset(session, live.dataset_id)
     if request.mode == "incremental":
         _require_continuable(live, recipe)
@@ -199,7 +199,7 @@ def _run_job(folder: Path, progress: Progress) -> JobResult:
     """
     with (folder / LOG_FILE).open("a") as log_file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "retrain.job", str(folder)],
+            [sys.executable, "-m", "retrain.runs.job", str(folder)],
             stdout=subprocess.PIPE,
             stderr=log_file,
             text=True,
@@ -273,12 +273,12 @@ def _register(
             base_model=str(settings.engine.model),
             created_by=created_by,
         )
-        folder = registry.reserve_folder(session, run.application, settings.folder("adapters"))
+        folder = ledger.reserve_folder(session, run.application, settings.folder("adapters"))
         for name in (WEIGHTS_FILE, CONFIG_FILE):
             shutil.copyfile(trained / name, folder / name)
         adapter = adapter_row(folder, finished)
-        write_atomic(folder / registry.CARD_FILE, adapter_card(adapter))
-        registry.register(session, adapter)
+        write_atomic(folder / ledger.CARD_FILE, adapter_card(adapter))
+        ledger.register(session, adapter)
         run.status, run.metrics, run.finished_at = "finished", run_metrics(result), utc_now()
         session.add(run)
         session.commit()

@@ -14,7 +14,7 @@ import msgspec
 
 from core.errors import TrainingError
 from core.files import write_atomic
-from retrain.gate import Evaluation
+from retrain.gate.verdict import Evaluation
 from retrain.policy import Mode
 from retrain.recipe import Recipe
 

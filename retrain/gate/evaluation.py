@@ -2,7 +2,7 @@
 
 The saved adapter is loaded afresh, as serving will, and both models pass through the same
 code: loss per answer token, and greedy answers scored against the references. Numbers come
-out; `retrain.gate` judges them. Imports torch: only the job imports this module.
+out; `retrain.gate.verdict` judges them. Imports torch: only the job imports this module.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 
 from retrain.examples import Example, load_split, sample, without
-from retrain.gate import MIN_EXAMPLES, Evaluation
-from retrain.progress import Reporter, TrainProgress
+from retrain.gate.scoring import exact_match, mean, token_f1
+from retrain.gate.verdict import MIN_EXAMPLES, Evaluation
 from retrain.recipe import Recipe
-from retrain.scoring import exact_match, mean, token_f1
-from retrain.sft import load_base, resolve_dtype
-from retrain.spec import ADAPTER_FOLDER, Comparison, JobSpec
+from retrain.runs.progress import Reporter, TrainProgress
+from retrain.runs.spec import ADAPTER_FOLDER, Comparison, JobSpec
 from retrain.tokens import IGNORED, Encoded, encode
+from retrain.training.sft import load_base, resolve_dtype
 
 MAX_NEW_TOKENS = 128  # a longer answer is cut and scored as it is
 ROOM = 1.25  # an answer may be so much longer than its batch's longest reference
