@@ -32,9 +32,13 @@ SERVED = (
     "postgres",
     "augment",
     "hub",
+    "drift",
+    "tracking",
 )  # extras that a whole service can be set to use
 # torch's CUDA build is for CUDA 13; without this the resolver takes bindings of CUDA 12.
 GPU_FLOOR = "cuda-python>=13"
+# What tests install on top asks for these; the set below must already satisfy it.
+TEST_CEILINGS = ("python-dateutil<3", "tenacity<9.2")  # boto3, google-cloud-aiplatform
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 HEADER = """\
@@ -55,8 +59,10 @@ def main() -> None:
     parser.add_argument("--upgrade", action="store_true", help="take the newest allowed versions")
     upgrade = parser.parse_args().upgrade
     uv = _uv()
-    cpu = _resolve(uv, "cpu", [*_wanted("cpu", *SERVED), MODEL_PACKAGE], upgrade=upgrade)
-    everything = [*_wanted("test", "ray"), *cpu]
+    cpu = _resolve(
+        uv, "cpu", [*_wanted("cpu", *SERVED), MODEL_PACKAGE, *TEST_CEILINGS], upgrade=upgrade
+    )
+    everything = [*_wanted("test", "ray", "deepspeed", "clouds"), *cpu]
     with_tests = _resolve(uv, "cpu", everything, seed=("test",), upgrade=upgrade)
     gpu = [*_wanted("gpu", *SERVED), MODEL_PACKAGE, GPU_FLOOR]
     _write("cpu", cpu)

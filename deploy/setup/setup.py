@@ -36,6 +36,11 @@ STAMPS = VENV / "ratchet-setup.json"
 LOG = VENV / "ratchet-setup.log"
 MODEL = ROOT / "models" / "smollm2-135m-instruct"
 PIP = (PYTHON, "-m", "pip", "--disable-pip-version-check", "--no-input")
+ENVIRONMENT = {
+    "PYTHONUNBUFFERED": "1",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "DS_BUILD_OPS": "0",  # deepspeed builds what it uses when it uses it, if at all
+}
 INSTALL = (*PIP, "install", "--no-deps", "--no-compile", "--progress-bar", "off")
 # Never imported here, or by tests of the packages only: their bytecode can wait.
 NOT_COMPILED = r"/(tests?|testing|anthropic)/|/transformers/models/(?!auto/|llama/)"
@@ -271,7 +276,7 @@ def run_in_log(command: Command, on_line: Callable[[str], None]) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "DEBIAN_FRONTEND": "noninteractive"},
+            env={**os.environ, **ENVIRONMENT},
         )
         with process:
             for line in process.stdout or ():
