@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,13 +58,20 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def vllm_engine(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the URL of one real vLLM for the whole session, started as Ratchet starts it."""
+    with running_engine(base_model, tmp_path_factory.mktemp("engine"), TOOL_CALLS) as url:
+        yield url
+
+
+@contextmanager
+def running_engine(model: Path, folder: Path, arguments: tuple[str, ...]) -> Generator[str]:
+    """Give the URL of a real vLLM that serves `model` until the end."""
     settings = Settings(
-        data_dir=tmp_path_factory.mktemp("engine"),
+        data_dir=folder,
         engine=EngineSettings(
-            model=base_model.resolve(),
+            model=model.resolve(),
             port=free_port(),
             start_timeout_s=START_TIMEOUT_S,
-            extra_arguments=TOOL_CALLS,
+            extra_arguments=arguments,
         ),
     )
     stop, ready = threading.Event(), threading.Event()

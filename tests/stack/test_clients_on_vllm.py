@@ -6,28 +6,18 @@ The model has 135 million parameters: shapes, receipts and the log are looked at
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import anthropic
 import openai
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field
 
-from core.settings import ApplicationSettings, EngineSettings, GatewaySettings, Settings
-from feedback.events import INTERACTIONS_TOPIC, InteractionFinished, decode
-from feedback.log.spool import Spool, SpoolLimits
-from feedback.store import Store
-from serving.server import run_gateway
-from tests.ports import free_port
-from tests.unit.gateway_world import KEYS
+from tests.stack.gateway_before import KEY, World, gateway_before
 
 pytestmark = pytest.mark.stack
 
-KEY = "shop-key"
 TURNS: Any = [{"role": "user", "content": "Say hello to the world."}]
 CITY: dict[str, Any] = {
     "type": "object",
@@ -49,53 +39,10 @@ class Person(BaseModel):
     name: str = Field(max_length=8)
 
 
-@dataclass
-class World:
-    """A gateway in front of vLLM."""
-
-    url: str
-    log: Spool
-
-    def event(self, carrier: Any) -> InteractionFinished:
-        """Return the interaction whose stamp the answer (or its last event) carries."""
-        return self.find((carrier.model_extra or {})["ratchet"]["interaction"])
-
-    def find(self, interaction: str, *, timeout_s: float = 10.0) -> InteractionFinished:
-        """Return the interaction of that id, which may come after its client has gone."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            for record in self.log.read(INTERACTIONS_TOPIC, after=0, limit=10_000):
-                event = decode(record.topic, record.value)
-                if isinstance(event, InteractionFinished) and event.interaction_id == interaction:
-                    return event
-            time.sleep(0.1)
-        raise AssertionError(f"interaction {interaction} is not in the log")
-
-
 @pytest.fixture(scope="module")
 def world(vllm_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("clients")
-    settings = Settings(
-        data_dir=folder,
-        applications={"shop": ApplicationSettings(api_key=SecretStr(KEY))},
-        engine=EngineSettings(port=int(vllm_engine.rsplit(":", 1)[1])),
-        gateway=GatewaySettings(port=free_port()),
-    )
-    store = Store(settings.store_address)
-    store.create_tables()
-    log = Spool(settings.spool_dir / "service-0-test", SpoolLimits(1 << 30))
-    stop = threading.Event()
-    thread = threading.Thread(
-        target=run_gateway,
-        args=(settings,),
-        kwargs={"store": store, "log": log, "keys": KEYS, "stop": stop},
-    )
-    thread.start()
-    yield World(settings.gateway.url, log)
-    stop.set()
-    thread.join(40)
-    log.close()
-    store.close()
+    with gateway_before(vllm_engine, tmp_path_factory.mktemp("clients")) as opened:
+        yield opened
 
 
 @pytest.fixture
