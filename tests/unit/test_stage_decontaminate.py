@@ -130,6 +130,17 @@ def test_the_template_of_a_suite_is_no_leak() -> None:
     assert found == [("b:demonstration", "shop item 8")]
 
 
+def test_a_template_does_not_hide_a_changed_number() -> None:
+    """Half of the prompt is in all items; what is left is alike, though less than the whole."""
+    template = "It would be for 6 people in the workshop, most of them new to the machine. "
+    asked = [f"{template}{verb} the {noun} {verb} after 51 days?" for verb, noun in _questions(30)]
+    suite = Suite("shop", tuple(Item(n, text) for n, text in enumerate(asked, start=1)))
+    changed = asked[7].replace("6 people", "64 people").replace("51 days", "22 days")
+    assert _dropped(_stage(suite, max_ngram_share=1.0), row(changed, "Yes.", id_="a")) == [
+        ("a:demonstration", "shop item 8")
+    ]
+
+
 def _questions(count: int) -> list[tuple[str, str]]:
     draw = random.Random(3)
     invented = ["".join(draw.sample("abcdefghijklmnopqrstuvwxyz", 9)) for _ in range(2 * count)]
