@@ -233,17 +233,20 @@ class Run(SQLModel, table=True):
     mode: str  # incremental | full
     parent_adapter: str | None = None
     reason: str
-    status: str  # running | finished | failed
+    status: str  # queued | running | finished | failed | cancelled
     folder: str
+    launcher: str = "local"  # who runs its process: see retrain.launchers
     hyperparameters: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
     metrics: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
+    # seed, versions, device, cost, trackers, report: for people, of whatever launcher and recipe
+    details: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
     error: str | None = None
     started_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
     finished_at: datetime | None = Field(default=None, sa_column=_utc_column(nullable=True))
 
 
 class Adapter(SQLModel, table=True):
-    """One immutable LoRA version, `application--vN`, stored by content hash."""
+    """One immutable version, `application--vN`, stored by content hash; most are LoRAs."""
 
     name: str = Field(primary_key=True)
     application: str = Field(index=True)
@@ -254,7 +257,10 @@ class Adapter(SQLModel, table=True):
     dataset_id: str
     parent_adapter: str | None = None
     status: str = "candidate"  # candidate gated canary live retired rolled_back inconclusive
-    rank: int
+    rank: int  # of a LoRA; 0 of other methods
+    method: str = "lora"  # of the recipe: lora, dora, ia3, …, full
+    servable: bool = True  # by hot-loading; what is not can be merged into a new base model
+    manifest: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())  # signed
     gate: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
     override_by: str | None = None  # the operator who sent it past a failed gate
     override_reason: str | None = None

@@ -28,7 +28,7 @@ from curation.similarity import (
 
 SIMILARITY = 0.8  # our choice: a word or two of a sentence differ
 # Without the template a prompt is short, and the same words weigh more; what shares nothing but
-# the template has next to nothing in common there. Our choice, by what `make bench-curation` missed.
+# the template has next to nothing in common there. Our choice, by what the benchmark had missed.
 OWN_SIMILARITY = 0.5
 RUN_CHARS = 16
 MIN_CHARS = 24  # of shorter prompts an edit in the midst leaves less than `SIMILARITY` anyway
