@@ -43,6 +43,14 @@ def folder_sha256(folder: Path, *, ignore: frozenset[str] = frozenset()) -> str:
     return digest.hexdigest()
 
 
+def sources_sha256(package: Path, suffixes: tuple[str, ...] = (".py",)) -> str:
+    """Return one SHA-256 over the sources of a package: names what made something."""
+    sources = sorted(path for path in package.rglob("*") if path.suffix in suffixes)
+    return json_sha256(
+        [[path.relative_to(package).as_posix(), file_sha256(path)] for path in sources]
+    )
+
+
 def json_sha256(value: Any) -> str:
     """Return the SHA-256 of `value` as canonical JSON: equal settings give equal hashes."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)

@@ -24,6 +24,7 @@ from pydantic_settings import (
 from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
 from core.errors import SettingsError
 from core.patterns import check_patterns
+from core.registry_settings import RegistrySettings
 from core.sections import Alpha, Port, Positive, Section, Share
 
 DEFAULT_FILE = Path("ratchet.toml")
@@ -343,6 +344,7 @@ class Settings(BaseSettings):
     review: ReviewSettings = ReviewSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     retrain: RetrainSettings = RetrainSettings()
+    registry: RegistrySettings = RegistrySettings()
     canary: CanarySettings = CanarySettings()
     prices: dict[str, PriceSettings] = {}
     traces: TraceSettings = TraceSettings()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from sqlmodel import Session, col, select
 
 import curation
 from core.errors import ConflictError
-from core.files import file_sha256, json_sha256
+from core.files import sources_sha256
 from feedback.tables import Feedback, Interaction, ReviewItem
 
 WORK_FOLDER = ".work"
@@ -80,11 +80,4 @@ def store_mark(session: Session, application: str) -> list[Any]:
 
 def code_hash() -> str:
     """Return one hash over the sources of curation, for manifests and marks."""
-    folder = Path(curation.__file__).parent
-    return json_sha256(
-        [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in _sources(folder)]
-    )
-
-
-def _sources(folder: Path) -> Sequence[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".txt"))
+    return sources_sha256(Path(curation.__file__).parent, (".py", ".txt"))

@@ -37,7 +37,7 @@ canary_app = typer.Typer(no_args_is_help=True, help="Rollouts: start, list, run,
 @canary_app.command("start")
 def canary_start(
     context: typer.Context,
-    adapter: Annotated[str, typer.Argument(help="an adapter, as `ratchet adapters` lists it")],
+    adapter: Annotated[str, typer.Argument(help="an adapter, as `ratchet adapter list` lists it")],
     override_by: Annotated[
         str | None, typer.Option(help="send it past a failed gate; your name is kept")
     ] = None,

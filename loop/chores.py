@@ -21,9 +21,11 @@ from feedback.positions import read_positions
 from feedback.retention import cutoffs, expire
 from loop.erasing import carry_out_requests
 from loop.wiring import Parts, spool_limits
+from retrain.registry.mlflow_models import sync_models
 
 DAY_S = 86_400.0
 SPOOLS_EVERY_S = 60.0  # our choice: a segment may be an hour old before it is sealed at all
+MLFLOW_EVERY_S = 60.0  # our choice: people look there, nothing waits for it
 ERASE_EVERY_S = 5.0  # who asks for it looks at its state soon
 
 _log = structlog.get_logger(__name__)
@@ -81,7 +83,12 @@ def chores_of(parts: Parts) -> list[Chore]:
         mine = {part: known[part] for part in parts.source.assigned() if part in known}
         return parts.source.applied(mine)
 
+    def list_in_mlflow() -> object:
+        with parts.store.session() as session:
+            return sync_models(session, parts.settings)
+
     return [
+        Chore("mlflow", MLFLOW_EVERY_S, list_in_mlflow),
         Chore("erasures", ERASE_EVERY_S, erase),
         Chore("anomalies", parts.settings.feedback.mark_every_s, mark),
         Chore("retention", DAY_S, retain),

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from core.errors import RatchetError, SettingsError
+from loop.adapter_cli import adapter_app
 from loop.augment_cli import augment, judge
 from loop.canary_cli import canary_app, promote, rollback
 from loop.dataset_cli import dataset_app
@@ -37,7 +38,7 @@ from loop.terminal import (
     settings_file,
     settings_of,
 )
-from loop.training_cli import adapters, resume, retrain, runs
+from loop.training_cli import resume, retrain, runs
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Make a model better, safely."
@@ -174,7 +175,7 @@ def curate(context: typer.Context, application: Application, as_json: AsJson = F
             print_row(dataset)
 
 
-for command in (retrain, resume, runs, adapters):
+for command in (retrain, resume, runs):
     app.command()(command)
 
 
@@ -212,6 +213,7 @@ for command in (promote, rollback):
     app.command()(command)
 app.add_typer(canary_app, name="canary")
 app.add_typer(key_app, name="key")
+app.add_typer(adapter_app, name="adapter")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(review_app, name="review")
 app.add_typer(spool_app, name="spool")

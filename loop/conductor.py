@@ -71,7 +71,9 @@ class Conductor:
         with self.store.session() as session:
             adapter = session.get(Adapter, adapter_name)
             if adapter is None:
-                raise NotFoundError(f"no adapter {adapter_name!r}: `ratchet adapters` lists them")
+                raise NotFoundError(
+                    f"no adapter {adapter_name!r}: `ratchet adapter list` lists them"
+                )
             require_gate_or_override(adapter)
             _require_no_active_rollout(session, adapter.application)
             application = session.get_one(Application, adapter.application)

@@ -197,16 +197,16 @@ def dataset_pull(
     as_json: AsJson = False,
 ) -> None:
     """Take a version from the Hub, checked; or mend the files of one that is here."""
+    from core.hugging_face import Repository as OnHub
     from curation.hub import pull_version
     from loop.dataset_view import say
     from loop.wiring import open_parts
 
     with open_parts(settings_of(context)) as parts:
         settings = parts.settings
-        version, how = pull_version(
-            parts.store, settings.folder("datasets"), repository, list(settings.applications),
-            revision=revision, endpoint=endpoint,
-        )  # fmt: skip
+        source = OnHub(repository, "dataset", endpoint)
+        folder, known = settings.folder("datasets"), list(settings.applications)
+        version, how = pull_version(parts.store, folder, source, known, revision)
     if as_json:
         print_json({"id": version.id, "how": how, "path": version.path})
         return

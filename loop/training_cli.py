@@ -1,4 +1,4 @@
-"""The commands on training: `ratchet retrain`, `resume`, `runs` and `adapters`.
+"""The commands on training: `ratchet retrain`, `resume` and `runs`.
 
 Thin, as `loop.cli`: each opens the parts and calls the turn's own steps or the runner.
 """
@@ -85,28 +85,4 @@ def runs(context: typer.Context, as_json: AsJson = False) -> None:
     print_table(
         ("run", "status", "dataset", "why, or what went wrong"),
         [(row.id, row.status, row.dataset_id, row.error or row.reason) for row in rows],
-    )
-
-
-def adapters(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the adapters with their gate and status."""
-    from sqlmodel import col, select
-
-    from feedback.tables import Adapter
-    from loop.wiring import open_parts
-
-    with open_parts(settings_of(context)) as parts, parts.store.session() as session:
-        rows = session.exec(select(Adapter).order_by(col(Adapter.created_at))).all()
-    if as_json:
-        print_json([row.model_dump(mode="json") for row in rows])
-        return
-    print_table(
-        ("adapter", "status", "gate", "override by", "dataset", "created"),
-        [
-            (
-                *(row.name, row.status, str(row.gate.get("decision", "none"))),
-                *(row.override_by or "", row.dataset_id, f"{row.created_at:%Y-%m-%d %H:%M}"),
-            )
-            for row in rows
-        ],
     )

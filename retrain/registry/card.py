@@ -15,13 +15,16 @@ def render_card(metadata: Mapping[str, Any], gate: Mapping[str, Any], content_ha
     sections = (
         _header(metadata),
         _details(metadata, content_hash),
+        _override(metadata),
         _intended_use(metadata),
         _performance(metadata),
         _evaluation(gate),
         _limitations(metadata, gate),
+        _ethics(),
         _training_recipe(metadata),
     )
-    return "\n".join(line for section in sections for line in (*section, ""))
+    texts = [list(section) for section in sections]
+    return "\n".join(line for section in texts if section for line in (*section, ""))
 
 
 def _header(metadata: Mapping[str, Any]) -> Iterator[str]:
@@ -35,21 +38,41 @@ def _header(metadata: Mapping[str, Any]) -> Iterator[str]:
 
 def _details(metadata: Mapping[str, Any], content_hash: str) -> Iterator[str]:
     data, run = metadata["training_data"], metadata["run"]
-    method = metadata["hyperparameters"]
     yield "## Model details"
     yield f"- Base model: {metadata['base_model']}"
-    yield f"- Fine-tuning method: {method['trainer'].upper()}, LoRA (r={method['rank']})"
+    yield f"- Fine-tuning method: {_method(metadata['hyperparameters'])}"
     yield f"- Mode: {run['mode']}, continuing {run['continues'] or 'nothing: from the base model'}"
     yield f"- Training data: {data['version']}, {data['size']} examples, hash {data['hash']}"
     yield f"- Created at: {metadata['created_at']} by {metadata['trained_by']}"
     yield f"- Reason: {run['reason']}"
-    yield f"- Content hash (all files but this one): {content_hash}"
+    yield f"- Status: {metadata['production_status']}"
+    yield f"- Content hash (all files but this one and the manifest): {content_hash}"
+    yield "- `manifest.json` signs these files with what they were made of"
+
+
+def _method(hyperparameters: Mapping[str, Any]) -> str:
+    if not hyperparameters:
+        return "unknown: it was not trained here"
+    trainer, method = hyperparameters["trainer"].upper(), hyperparameters.get("method", "lora")
+    name = {"lora": "LoRA", "qlora": "QLoRA", "dora": "DoRA", "full": "full fine-tuning"}
+    rank = hyperparameters.get("rank")
+    return f"{trainer}, {name.get(method, method)}" + (f" (r={rank})" if rank else "")
+
+
+def _override(metadata: Mapping[str, Any]) -> Iterator[str]:
+    override = metadata.get("gate_override")
+    if override:
+        yield "## Gate override"
+        yield (
+            f"**It did not pass the gate.** {override['by']} let it past on {override['at']}: "
+            f"{override['reason']}"
+        )
 
 
 def _intended_use(metadata: Mapping[str, Any]) -> Iterator[str]:
     yield "## Intended use"
     yield f"- Answering the requests of the application `{metadata['application']}`"
-    yield "- As a LoRA adapter on the base model above, with its chat template; on no other"
+    yield "- As an adapter on the base model above, with its chat template; on no other"
     yield "- Not for other applications: it learnt from this one's users"
 
 
@@ -61,11 +84,11 @@ def _performance(metadata: Mapping[str, Any]) -> Iterator[str]:
 
 def _evaluation(gate: Mapping[str, Any]) -> Iterator[str]:
     yield "## Evaluation"
-    yield f"Gate: **{gate['decision']}**, compared with {gate['compared_with']}."
+    yield f"Gate: **{gate['decision']}**, compared with {gate.get('compared_with', 'nothing')}."
     yield ""
     for reason in gate["reasons"]:
         yield f"- {reason}"
-    for name, numbers in gate["numbers"].items():
+    for name, numbers in gate.get("numbers", {}).items():
         candidate, live = numbers["candidate"], numbers["live"]
         yield ""
         yield f"| {name} | this adapter | compared with |"
@@ -75,12 +98,20 @@ def _evaluation(gate: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _limitations(metadata: Mapping[str, Any], gate: Mapping[str, Any]) -> Iterator[str]:
-    examples = sum(numbers["candidate"]["examples"] for numbers in gate["numbers"].values())
+    numbers = gate.get("numbers", {}).values()
+    examples = sum(each["candidate"]["examples"] for each in numbers)
     yield "## Limitations"
     yield "- Learnt from rated and corrected answers: it shares the raters' views and mistakes"
     yield f"- Compared offline on {examples} held-out examples only; the canary has the last word"
     yield "- May state facts that were true when the data were collected and are no longer"
     yield "- Task score is word overlap with one reference, which a good answer may not share"
+
+
+def _ethics() -> Iterator[str]:
+    yield "## Ethical considerations"
+    yield "- Personal data was redacted before it was stored; a person's erasure marks what learnt"
+    yield "  from them as tainted, and this card's registry says so"
+    yield "- Ratings are those of the people who rate: groups that rarely do are heard less"
 
 
 def _training_recipe(metadata: Mapping[str, Any]) -> Iterator[str]:
@@ -90,7 +121,11 @@ def _training_recipe(metadata: Mapping[str, Any]) -> Iterator[str]:
     yield "| Setting | Value |"
     yield "|---|---|"
     for name, value in metadata["hyperparameters"].items():
-        yield f"| {name} | {', '.join(value) if isinstance(value, list) else value} |"
+        yield f"| {name} | {_setting(value)} |"
+
+
+def _setting(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _number(value: Any) -> str:

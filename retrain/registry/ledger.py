@@ -17,12 +17,14 @@ from sqlmodel import Session, col, select
 
 from core.clock import utc_now
 from core.errors import DataError, GateError, NotFoundError, RequestError, StateError
-from core.files import folder_sha256
+from core.files import folder_sha256, write_atomic
 from feedback.tables import Adapter
+from retrain.registry import manifest
+from retrain.registry.card import render_card
 
 CARD_FILE = "README.md"
-# The card names the hash of all other files.
-UNHASHED = frozenset({CARD_FILE})
+# The card and the manifest name the hashes of all other files.
+UNHASHED = frozenset({CARD_FILE, manifest.FILE})
 
 _APPLICATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -47,8 +49,13 @@ def find(session: Session, name: str) -> Adapter:
     """
     adapter = session.get(Adapter, name)
     if adapter is None:
-        raise NotFoundError(f"no adapter {name!r}: `ratchet adapters` lists them")
+        raise NotFoundError(f"no adapter {name!r}: `ratchet adapter list` lists them")
     return adapter
+
+
+def standing(adapter: Adapter) -> str:
+    """Return the status as people read it; a tainted adapter is said to be one."""
+    return f"{adapter.status}, tainted" if adapter.tainted_at is not None else adapter.status
 
 
 def list_adapters(session: Session, application: str) -> list[Adapter]:
@@ -115,6 +122,7 @@ def set_status(session: Session, name: str, status: str) -> Adapter:
         require_gate_or_override(adapter)
     adapter.status = status
     adapter.model_metadata = adapter.model_metadata | {"production_status": status}
+    _renew_card(adapter)
     session.add(adapter)
     return adapter
 
@@ -166,8 +174,25 @@ def record_override(session: Session, name: str, *, operator: str, reason: str) 
             "at": utc_now().isoformat(timespec="seconds"),
         }
     }
+    _renew_card(adapter)
     session.add(adapter)
     return adapter
+
+
+def write_card(adapter: Adapter) -> None:
+    """Write the card, which is not hashed, into the adapter's folder."""
+    card = render_card(adapter.model_metadata, adapter.gate, adapter.content_hash)
+    write_atomic(Path(adapter.path) / CARD_FILE, card)
+
+
+def _renew_card(adapter: Adapter) -> None:
+    """Let the card tell the new status or override, where there is one.
+
+    Where none is (the folder is gone, say) nothing is refused: a rollback must not wait for it,
+    and `ratchet adapter verify` tells of it.
+    """
+    if (Path(adapter.path) / CARD_FILE).is_file():
+        write_card(adapter)
 
 
 def _version(name: str, application: str) -> int:

@@ -15,7 +15,6 @@ from core.clock import utc_now
 from core.files import folder_sha256
 from feedback.tables import Adapter, DatasetVersion, Run
 from retrain.gate.verdict import GateVerdict
-from retrain.registry.card import render_card
 from retrain.registry.ledger import UNHASHED
 from retrain.runs.spec import JobResult
 
@@ -31,6 +30,7 @@ class FinishedRun:
     rank: int
     base_model: str
     created_by: str
+    settings_hash: str = ""  # of the settings that the run was judged by
 
     @property
     def continues(self) -> str | None:
@@ -56,11 +56,6 @@ def adapter_row(folder: Path, finished: FinishedRun) -> Adapter:
         model_metadata=metadata,
         created_by=finished.created_by,
     )
-
-
-def adapter_card(adapter: Adapter) -> str:
-    """Return the Markdown of the adapter's card."""
-    return render_card(adapter.model_metadata, adapter.gate, adapter.content_hash)
 
 
 def run_metrics(result: JobResult) -> dict[str, Any]:

@@ -9,7 +9,6 @@ and a crash there is only an error here. Knows nothing of traffic or rollouts.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from sqlmodel import Session
 
 from core.clock import utc_now
 from core.errors import NotFoundError, StateError, TrainingError
-from core.files import write_atomic
+from core.files import json_sha256, write_atomic
 from core.ids import new_id
 from core.settings import Settings
 from feedback.store import Store
@@ -33,8 +32,10 @@ from retrain.gate.verdict import decide_all
 from retrain.policy import Mode
 from retrain.recipe import Recipe, load_recipe
 from retrain.registry import ledger
-from retrain.registry.record import FinishedRun, adapter_card, adapter_row, run_metrics
-from retrain.registry.servable import CONFIG_FILE, WEIGHTS_FILE, check_servable, read_config
+from retrain.registry.record import FinishedRun, run_metrics
+from retrain.registry.servable import check_servable, read_config
+from retrain.registry.shelf import shelve
+from retrain.registry.signing import open_signer
 from retrain.runs.job import EXIT_TOLD, is_running
 from retrain.runs.progress import TrainProgress, parse_line
 from retrain.runs.spec import ADAPTER_FOLDER, LOG_FILE, JobResult, JobSpec
@@ -272,12 +273,10 @@ def _register(
             rank=check_servable(trained, settings.engine).rank,
             base_model=str(settings.engine.model),
             created_by=created_by,
+            settings_hash=json_sha256(settings.retrain.model_dump(mode="json")),
         )
         folder = ledger.reserve_folder(session, run.application, settings.folder("adapters"))
-        for name in (WEIGHTS_FILE, CONFIG_FILE):
-            shutil.copyfile(trained / name, folder / name)
-        adapter = adapter_row(folder, finished)
-        write_atomic(folder / ledger.CARD_FILE, adapter_card(adapter))
+        adapter = shelve(folder, trained, finished, open_signer(settings))
         ledger.register(session, adapter)
         run.status, run.metrics, run.finished_at = "finished", run_metrics(result), utc_now()
         session.add(run)

@@ -1,8 +1,8 @@
-"""A small Hugging Face Hub on this machine: the routes that `huggingface_hub` uses for a dataset.
+"""A small Hugging Face Hub on this machine: the routes that `huggingface_hub` uses.
 
-Repositories live in memory, commit by commit. Parquet files go by Git LFS and others in the commit,
-as the real Hub decides; a file is accepted only with the hash that the client named. Tokens say who
-may read and who may write. Speaks HTTP, so the real client talks to it.
+Repositories live in memory, commit by commit. Parquet files and weights go by Git LFS and others in
+the commit, as the real Hub decides; a file is accepted only with the hash that the client named.
+Tokens say who may read and who may write. Speaks HTTP, so the real client talks to it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Files = dict[str, bytes]
 
 @dataclass
 class Repository:
-    """A dataset repository: its commits by hash, the newest last."""
+    """A repository: its commits by hash, the newest last."""
 
     private: bool
     commits: dict[str, Files] = field(default_factory=dict[str, Files])
@@ -142,8 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def _read(self, path: str, _: bytes) -> tuple[Any, dict[str, str]]:
-        if path.startswith("/datasets/"):
-            name, rest = path.removeprefix("/datasets/").split("/resolve/")
+        if "/resolve/" in path:
+            name, rest = path.removeprefix("/datasets").removeprefix("/").split("/resolve/")
             revision, file = rest.split("/", 1)
             repository, oid = self._found(name, revision)
             if file not in repository.commits[oid]:
@@ -175,15 +175,15 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "preupload":
             return {"files": [_mode(file) for file in json.loads(body)["files"]]}, {}
         made = self._commit(repository, oid, [json.loads(line) for line in body.splitlines()])
-        url = f"{self.held.address}/datasets/{name}/commit/{made}"
+        url = f"{self.held.address}/{name}/commit/{made}"
         return {"success": True, "commitOid": made, "commitUrl": url}, {}
 
     def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
-        assert asked["type"] == "dataset"
         name = f"{asked['organization'] or 'me'}/{asked['name']}"
-        url = f"{self.held.address}/datasets/{name}"
+        page = "datasets/" if asked.get("type") == "dataset" else ""
+        url = f"{self.held.address}/{page}{name}"
         if name in self.held.repositories:
-            raise Refused(409, "You already created this dataset repo")
+            raise Refused(409, "You already created this repo")
         self.held.create(name, private=asked["visibility"] == "private")
         return {"url": url, "name": name}
 
@@ -241,13 +241,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _parted(path: str) -> tuple[str, str, str]:
     """Return repository, what is asked of it, and the revision, of an API path."""
-    owner, name, *rest = path.removeprefix("/api/datasets/").split("/")
+    _, _, owner, name, *rest = path.removeprefix("/").split("/")  # /api/datasets/… or /api/models/…
     kind, revision = (*rest, "", "")[:2]
     return f"{owner}/{name}", kind, revision
 
 
 def _mode(file: dict[str, Any]) -> dict[str, Any]:
-    mode = "lfs" if file["path"].endswith(".parquet") else "regular"
+    mode = "lfs" if file["path"].endswith((".parquet", ".safetensors")) else "regular"
     return {"path": file["path"], "uploadMode": mode, "shouldIgnore": False}
 
 

@@ -12,7 +12,8 @@ from core.settings import RetrainSettings
 from feedback.tables import Adapter, DatasetVersion, Run
 from retrain.gate.verdict import Evaluation, decide_all
 from retrain.recipe import load_recipe
-from retrain.registry.record import FinishedRun, adapter_card, adapter_row
+from retrain.registry.card import render_card
+from retrain.registry.record import FinishedRun, adapter_row
 from retrain.runs.spec import Comparison, JobResult, TrainOutcome
 
 OUTCOME = TrainOutcome(
@@ -73,6 +74,11 @@ def folder(tmp_path: Path) -> Path:
     path.mkdir()
     (path / "adapter_model.safetensors").write_bytes(b"weights")
     return path
+
+
+def adapter_card(adapter: Adapter) -> str:
+    """Return the card that the registry writes for a row."""
+    return render_card(adapter.model_metadata, adapter.gate, adapter.content_hash)
 
 
 def good(folder: Path) -> Adapter:
@@ -138,6 +144,7 @@ def test_card_has_the_sections_of_the_guide(folder: Path) -> None:
         "## Performance",
         "## Evaluation",
         "## Limitations",
+        "## Ethical considerations",
         "## Training recipe",
     ):
         assert f"\n{heading}\n" in card
@@ -146,6 +153,16 @@ def test_card_has_the_sections_of_the_guide(folder: Path) -> None:
     assert "Gate: **pass**, compared with the base model." in card
     learning_rate = adapter.model_metadata["hyperparameters"]["learning_rate"]
     assert f"| learning_rate | {learning_rate} |" in card
+    assert "Gate override" not in card
+
+
+def test_card_of_an_override_says_so_at_once(folder: Path) -> None:
+    """Who let it past the gate, when and why, stands before what it is for."""
+    adapter = good(folder)
+    override = {"by": "ann", "reason": "the old one is worse", "at": "2026-11-26"}
+    card = render_card(adapter.model_metadata | {"gate_override": override}, adapter.gate, "hash")
+    assert "ann let it past on 2026-11-26: the old one is worse" in card
+    assert card.index("## Gate override") < card.index("## Intended use")
 
 
 def test_card_of_an_unevaluated_adapter_says_so(folder: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_settings_file_that_is_missing_is_named(
     if how == "variable":
         monkeypatch.setenv(FILE_VARIABLE, "gone.toml")
     option = ["--settings", "gone.toml"] if how == "option" else []
-    done = ratchet(monkeypatch, *option, "adapters")
+    done = ratchet(monkeypatch, *option, "adapter", "list")
     assert done.code == 1
     assert done.err.startswith("error: settings file gone.toml does not exist")
 
@@ -145,7 +145,7 @@ def test_a_data_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPa
     """The message names data_dir, the setting to change."""
     Path("taken").touch()
     Path("ratchet.toml").write_text('data_dir = "taken/data"\n')
-    done = ratchet(monkeypatch, "adapters")
+    done = ratchet(monkeypatch, "adapter", "list")
     assert done.code == 1
     assert done.err.startswith("error: data_dir is taken/data")
 
@@ -159,7 +159,7 @@ def test_a_store_that_cannot_be_opened_is_one_line(
     """Whatever is wrong with it, the setting is named and no statement or trace is shown."""
     Path("taken").write_bytes(b"not a database, but long enough to be looked at " * 50)
     Path("ratchet.toml").write_text(f"store_url = {json.dumps(url)}\n")
-    done = ratchet(monkeypatch, "adapters")
+    done = ratchet(monkeypatch, "adapter", "list")
     assert done.code == 1
     assert done.err.startswith("error: ")
     assert "store_url" in done.err
@@ -237,7 +237,7 @@ def test_a_failed_gate_stops_the_start(monkeypatch: pytest.MonkeyPatch, parts: P
 
 def test_json_is_all_that_a_script_reads(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
     """With --json each command prints one JSON value on standard output and no more."""
-    names = [row["name"] for row in ratchet(monkeypatch, "adapters", "--json").json]
+    names = [row["name"] for row in ratchet(monkeypatch, "adapter", "list", "--json").json]
     assert names == ["desk--v1", "desk--v2"]
     id_ = ratchet(monkeypatch, "canary", "start", "desk--v1").out.split()[1]
     assert [row["id"] for row in ratchet(monkeypatch, "canary", "list", "--json").json] == [id_]
@@ -247,7 +247,7 @@ def test_json_is_all_that_a_script_reads(monkeypatch: pytest.MonkeyPatch, parts:
 
 def test_the_tables_list_each_adapter(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
     """A person sees name, gate and dataset."""
-    shown = ratchet(monkeypatch, "adapters").out
+    shown = ratchet(monkeypatch, "adapter", "list").out
     assert "desk--v1" in shown
     assert "fail" in shown
 

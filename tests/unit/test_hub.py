@@ -18,6 +18,7 @@ from core.errors import (
     RequestError,
     SettingsError,
 )
+from core.hugging_face import Repository
 from curation.adoption import Adopted
 from curation.dataset_check import problems
 from curation.hub import pull_version, push_version
@@ -68,11 +69,12 @@ def push(version: DatasetVersion, hub: Hub, **options: Any) -> str:
     return push_version(version, REPOSITORY, endpoint=hub.address, **options).commit
 
 
-def pull(shelf: Shelf, hub: Hub, **options: Any) -> Adopted:
+def pull(
+    shelf: Shelf, hub: Hub, revision: str | None = None, *, repository: str = REPOSITORY
+) -> Adopted:
     """Pull the version that is in the repository."""
-    return pull_version(
-        shelf.store, shelf.folder, REPOSITORY, ["desk"], endpoint=hub.address, **options
-    )
+    source = Repository(repository, "dataset", hub.address)
+    return pull_version(shelf.store, shelf.folder, source, ["desk"], revision)
 
 
 def members(shelf: Shelf) -> set[tuple[str, str | None, str]]:
@@ -196,7 +198,7 @@ def test_who_may_not_read_or_write_is_told_to_log_in(
         pull(there, hub)
     monkeypatch.setenv("HF_TOKEN", WRITER)
     with pytest.raises(NotFoundError, match="shows no dataset repository 'acme/none'"):
-        pull_version(there.store, there.folder, "acme/none", ["desk"], endpoint=hub.address)
+        pull(there, hub, repository="acme/none")
     with pytest.raises(NotFoundError, match="or not that revision"):
         pull(there, hub, revision="0" * 40)
 
