@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
 from core.errors import SettingsError
+from core.launcher_settings import LaunchersSettings
 from core.patterns import check_patterns
 from core.registry_settings import RegistrySettings
 from core.sections import Alpha, Port, Positive, Section, Share
@@ -274,6 +275,7 @@ class RetrainSettings(Section):
     """When and how to train. Source: fine-tuning guide, "When to Retrain"."""
 
     recipe: str = "sft-lora"
+    launcher: Literal["local", "kubernetes", "slurm", "ray"] = "local"  # see [launchers]
     drop_trigger: float = 0.05  # metric down over 5 % from baseline
     growth_trigger: float = 0.10  # 10-20 % new approved examples
     incremental_max_share: float = 0.30  # more new data than that: full retraining
@@ -345,6 +347,7 @@ class Settings(BaseSettings):
     augmentation: AugmentationSettings = AugmentationSettings()
     retrain: RetrainSettings = RetrainSettings()
     registry: RegistrySettings = RegistrySettings()
+    launchers: LaunchersSettings = LaunchersSettings()
     canary: CanarySettings = CanarySettings()
     prices: dict[str, PriceSettings] = {}
     traces: TraceSettings = TraceSettings()

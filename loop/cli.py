@@ -23,7 +23,9 @@ from loop.dataset_cli import dataset_app
 from loop.db_cli import db_app
 from loop.dead_letter_cli import dead_letter_app
 from loop.keys_cli import key_app
+from loop.launch_cli import launch_app
 from loop.review_cli import review_app
+from loop.runs_cli import resume, runs_app
 from loop.spool_cli import spool_app
 from loop.subject_cli import subject_app
 from loop.terminal import (
@@ -38,7 +40,7 @@ from loop.terminal import (
     settings_file,
     settings_of,
 )
-from loop.training_cli import resume, retrain, runs
+from loop.training_cli import retrain
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Make a model better, safely."
@@ -175,7 +177,7 @@ def curate(context: typer.Context, application: Application, as_json: AsJson = F
             print_row(dataset)
 
 
-for command in (retrain, resume, runs):
+for command in (retrain, resume):
     app.command()(command)
 
 
@@ -215,6 +217,8 @@ app.add_typer(canary_app, name="canary")
 app.add_typer(key_app, name="key")
 app.add_typer(adapter_app, name="adapter")
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(launch_app, name="launch")
+app.add_typer(runs_app, name="runs")
 app.add_typer(review_app, name="review")
 app.add_typer(spool_app, name="spool")
 app.add_typer(db_app, name="db")

@@ -71,6 +71,10 @@ def _draw(bar: Progress, task: TaskID, progress: TrainProgress) -> None:
     if progress.phase == "done":  # it has no steps of its own: the last phase's bar is full
         bar.update(task, description="train: done", completed=bar.tasks[0].total)
         return
+    if progress.phase == "queue":
+        first = f"{progress.step} before it" if progress.step else "the device is in use"
+        bar.update(task, description=f"train: waiting, {first}")
+        return
     bar.update(
         task,
         description=f"train: {progress.phase}",

@@ -20,7 +20,8 @@ from loop.stages import ACTIVE_STATES
 from loop.wiring import Parts
 from retrain.policy import Plan, decide
 from retrain.requests import open_requests, take_up
-from retrain.runs.runner import TrainRequest, train_adapter
+from retrain.runs.assembly import TrainRequest
+from retrain.runs.runner import train_adapter
 from retrain.state import Signals, read_state
 
 POLL_S = 0.5

@@ -18,8 +18,9 @@ from feedback.store import Store
 from feedback.tables import Adapter, DatasetVersion, Run
 from retrain.recipe import FOLDER
 from retrain.registry.servable import WEIGHTS_FILE
+from retrain.runs.assembly import TrainRequest
 from retrain.runs.progress import TrainProgress
-from retrain.runs.runner import TrainRequest, train_adapter
+from retrain.runs.runner import train_adapter
 
 SUBJECTS = ("refund", "invoice", "password", "delivery", "warranty", "account", "coupon", "parcel")
 GOOD = "Your {subject} takes {days} working days. Reply YES to confirm."

@@ -16,14 +16,16 @@ from typing import Literal
 
 import msgspec
 
-Phase = Literal["start", "import", "load", "tokenize", "train", "evaluate", "done"]
+Phase = Literal["queue", "start", "import", "load", "tokenize", "train", "evaluate", "done"]
 
 FILE = "progress.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainProgress:
-    """Where a run is. Steps count optimiser steps in `train`, examples in `evaluate`."""
+    """Where a run is. Steps count optimiser steps in `train`, examples in `evaluate`, and in
+    `queue` the runs that come first.
+    """
 
     phase: Phase
     step: int = 0
@@ -45,6 +47,13 @@ def parse_line(line: str) -> TrainProgress | None:
         return msgspec.json.decode(line, type=TrainProgress)
     except msgspec.DecodeError:  # also a ValidationError
         return None
+
+
+def read_progress(folder: Path) -> TrainProgress | None:
+    """Return what a run told last, or None when it told nothing yet."""
+    file = folder / FILE
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return next((told for line in reversed(lines) if (told := parse_line(line))), None)
 
 
 def read_losses(folder: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:

@@ -1,67 +1,56 @@
-"""RETRAIN, one run from start to registered adapter: rows and folders around the subprocess.
+"""RETRAIN, one run from start to registered adapter: its row, its folder, and who trains it.
 
-A request goes in; the run's row and folder, live progress, and at the end an `Adapter` row
-with its gate's verdict come out. A run that was killed goes on with `resume_run`. Training
-itself is `python -m retrain.runs.job` in a process of its own, so that this one stays small
-and a crash there is only an error here. Knows nothing of traffic or rollouts.
+A request goes in; the run's row and folder, live progress, and at the end an `Adapter` row with its
+gate's verdict come out. A run waits in the queue until a device is free, can be cancelled from any
+process, and goes on with `resume_run` after it broke off. The training itself is a launcher's; this
+process stays small. Knows nothing of traffic or rollouts.
+
+    queued → running → finished | failed | cancelled, and from the last two again by resume
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import msgspec
 import structlog
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from core.clock import utc_now
 from core.errors import NotFoundError, StateError, TrainingError
-from core.files import json_sha256, write_atomic
+from core.files import write_atomic
 from core.ids import new_id
 from core.settings import Settings
 from feedback.store import Store
-from feedback.tables import Adapter, DatasetVersion, Run
-from retrain.gate.verdict import decide_all
-from retrain.policy import Mode
+from feedback.tables import Adapter, Run
+from retrain.launchers.bundle import unpack
+from retrain.launchers.choice import launcher_for
+from retrain.launchers.launcher import Launcher
+from retrain.launchers.local import LocalLauncher
 from retrain.recipe import Recipe, load_recipe
-from retrain.registry import ledger
-from retrain.registry.record import FinishedRun, run_metrics
-from retrain.registry.servable import check_servable, read_config
-from retrain.registry.shelf import shelve
-from retrain.registry.signing import open_signer
-from retrain.runs.job import EXIT_TOLD, is_running
-from retrain.runs.progress import TrainProgress, parse_line
-from retrain.runs.spec import ADAPTER_FOLDER, LOG_FILE, JobResult, JobSpec
+from retrain.registry.manifest import code_facts
+from retrain.runs.assembly import TrainRequest, job_for
+from retrain.runs.attending import attended, is_attended
+from retrain.runs.cancelling import (
+    Cancellation,
+    ask_to_cancel,
+    cancellation_of,
+    forget_cancellation,
+)
+from retrain.runs.devices import find_devices, held_device
+from retrain.runs.job import is_running
+from retrain.runs.preflight import check_before_run
+from retrain.runs.progress import TrainProgress
+from retrain.runs.registration import register_result
+from retrain.runs.spec import LOG_FILE, JobResult
 
-SOURCE_ROOT = Path(__file__).resolve().parents[2]
 REQUEST_FILE = "request.json"
-STOP_TIMEOUT_S = 20.0  # for the subprocess to end by itself
-TOLD_LINES = 15  # of the job's log, when it dies without saying why
+ENDED = frozenset({"finished", "failed", "cancelled"})
 
 log = structlog.get_logger()
 Progress = Callable[[TrainProgress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainRequest:
-    """What to train and why. `parent_adapter` is the live adapter: in mode incremental it is
-    continued, in both modes the gate compares with it. None: the base model is live.
-    """
-
-    application: str
-    dataset_id: str
-    mode: Mode
-    parent_adapter: str | None
-    recipe: str  # a name in retrain/recipes, or a path to a TOML file
-    reason: str  # of the plan; starts with the trigger's name
-    created_by: str
 
 
 def train_adapter(
@@ -70,39 +59,83 @@ def train_adapter(
     """Train, evaluate and register one adapter; return its row, `gated` or `candidate`.
 
     Raises: NotFoundError for an unknown dataset or adapter; SettingsError for a bad recipe;
-    TrainingError when the run failed, AdapterRefused when vLLM could not serve its result.
-    The run's row says so too.
+    DataError and TrainingError for what the preflight finds, before there is a run;
+    TrainingError when the run failed or was cancelled, AdapterRefused when vLLM could not serve
+    its result. The run's row says so too.
     """
     recipe = load_recipe(request.recipe).for_mode(request.mode)
+    launcher = launcher_for(settings)
     with store.session() as session:
-        run = _new_run(settings, request, recipe)
-        spec = _job(session, settings, request, recipe, run.id)
+        run = _new_run(settings, request, recipe, launcher.name)
+        spec = job_for(session, settings, request, recipe, run.id)
+        check_before_run(spec, recipe, settings)
         folder = Path(run.folder)
         folder.mkdir(parents=True)
         spec.write(folder)
         write_atomic(folder / REQUEST_FILE, msgspec.json.encode(request))
         session.add(run)
         session.commit()
-    log.info("run_started", run=run.id, application=run.application, mode=run.mode)
-    return _carry_out(store, settings, run, request, progress)
+    log.info("run_queued", run=run.id, application=run.application, mode=run.mode)
+    return _carry_out(store, settings, run, launcher, progress or _silent)
 
 
 def resume_run(
     store: Store, settings: Settings, run_id: str, *, progress: Progress | None = None
 ) -> Adapter:
-    """Go on with a run that was interrupted or failed, from its newest whole checkpoint.
+    """Go on with a run that was interrupted, cancelled or failed, from its newest whole checkpoint.
 
     Raises: NotFoundError; StateError if it has finished or is still being worked on.
     """
     with store.session() as session:
         run = broken_off(session, run_id)
-        request_file = Path(run.folder) / REQUEST_FILE
-        request = msgspec.json.decode(request_file.read_bytes(), type=TrainRequest)
-        run.status, run.error, run.finished_at = "running", None, None
+        forget_cancellation(Path(run.folder))
+        run.status, run.error, run.finished_at = "queued", None, None
         session.add(run)
         session.commit()
     log.info("run_resumed", run=run.id)
-    return _carry_out(store, settings, run, request, progress)
+    return _carry_out(store, settings, run, launcher_for(settings), progress or _silent)
+
+
+def collect_run(store: Store, settings: Settings, run_id: str, source: Path) -> Adapter:
+    """Take over what a job elsewhere left in `source`, and register its adapter.
+
+    Raises: NotFoundError; StateError if the run has finished, is worked on here, or is another's.
+    """
+    with store.session() as session:
+        folder = Path(broken_off(session, run_id).folder)
+    result = unpack(source, folder)
+    return register_result(store, settings, run_id, read_request(folder).created_by, result)
+
+
+def cancel_run(store: Store, run_id: str, cancellation: Cancellation) -> Run:
+    """Ask for the end of a run; whoever works on it ends it, and keeps its checkpoints.
+
+    A run that nobody works on any more is cancelled at once.
+
+    Raises: NotFoundError; StateError if it has ended.
+    """
+    with store.session() as session:
+        run = find_run(session, run_id)
+        if run.status in ENDED:
+            raise StateError(f"run {run_id} is {run.status}: there is nothing to cancel")
+        folder = Path(run.folder)
+        ask_to_cancel(folder, cancellation)
+        if not is_attended(folder):
+            run.status, run.error, run.finished_at = "cancelled", str(cancellation), utc_now()
+            session.add(run)
+            session.commit()
+        return run
+
+
+def find_run(session: Session, run_id: str) -> Run:
+    """Return the run of that id.
+
+    Raises: NotFoundError.
+    """
+    run = session.get(Run, run_id)
+    if run is None:
+        raise NotFoundError(f"no run {run_id!r}: `ratchet runs list` shows them")
+    return run
 
 
 def broken_off(session: Session, run_id: str) -> Run:
@@ -110,15 +143,14 @@ def broken_off(session: Session, run_id: str) -> Run:
 
     Raises: NotFoundError; StateError if it has finished or is still being worked on.
     """
-    run = session.get(Run, run_id)
-    if run is None:
-        raise NotFoundError(f"no run {run_id!r}: `ratchet runs` lists them")
-    if run.status == "finished" or is_running(Path(run.folder)):
+    run = find_run(session, run_id)
+    folder = Path(run.folder)
+    if run.status == "finished" or is_running(folder) or is_attended(folder):
         raise StateError(f"run {run_id} is {run.status}: only a broken-off run can be resumed")
     return run
 
 
-def _new_run(settings: Settings, request: TrainRequest, recipe: Recipe) -> Run:
+def _new_run(settings: Settings, request: TrainRequest, recipe: Recipe, launcher: str) -> Run:
     run_id = new_id()
     return Run(
         id=run_id,
@@ -128,173 +160,100 @@ def _new_run(settings: Settings, request: TrainRequest, recipe: Recipe) -> Run:
         mode=request.mode,
         parent_adapter=request.parent_adapter,
         reason=request.reason,
-        status="running",
+        status="queued",
         folder=str(settings.folder("runs") / run_id),
+        launcher=launcher,
         hyperparameters=recipe.hyperparameters(),
+        details={"seed": recipe.seed, "code": code_facts()},
     )
-
-
-def _job(
-    session: Session, settings: Settings, request: TrainRequest, recipe: Recipe, run_id: str
-) -> JobSpec:
-    dataset = _dataset(session, request.dataset_id)
-    base_model = settings.engine.model.resolve()
-    if not (base_model / "config.json").is_file():
-        raise TrainingError(
-            f"engine.model is {settings.engine.model}, which holds no model: "
-            f"run `python -m retrain.model {settings.engine.model}`"
-        )
-    live = ledger.find(session, request.parent_adapter) if request.parent_adapter else None
-    seen: DatasetVersion | None = None
-    if live is not None:
-        ledger.verify(live)
-        seen = _dataset(session, live.dataset_id)
-    if request.mode == "incremental":
-        _require_continuable(live, recipe)
-    return JobSpec(
-        run_id=run_id,
-        mode=request.mode,
-        base_model=str(base_model),
-        base_model_name=str(settings.engine.model),
-        dataset=str(Path(dataset.path).resolve()),
-        seen_dataset=str(Path(seen.path).resolve()) if seen else None,
-        live_adapter=live.path if live else None,
-        recipe=recipe.model_dump(mode="json", exclude={"incremental"}),
-        threads=len(os.sched_getaffinity(0)),
-        gate_examples=settings.retrain.gate_examples,
-    )
-
-
-def _require_continuable(live: Adapter | None, recipe: Recipe) -> None:
-    if live is None:
-        raise TrainingError("mode incremental needs a parent adapter to continue: train in full")
-    differences = recipe.differences(read_config(Path(live.path)))
-    if differences:
-        raise TrainingError(
-            f"adapter {live.name} cannot be continued with recipe {recipe.name}: "
-            f"{'; '.join(differences)}: train in full, or use the recipe it was made with"
-        )
 
 
 def _carry_out(
-    store: Store, settings: Settings, run: Run, request: TrainRequest, progress: Progress | None
+    store: Store, settings: Settings, run: Run, launcher: Launcher, progress: Progress
 ) -> Adapter:
     """Run the job and register its adapter; whatever stops it is written on the run's row."""
+    folder = Path(run.folder)
     try:
-        result = _run_job(Path(run.folder), progress or _silent)
-        return _register(store, settings, run.id, request.created_by, result)
+        with attended(folder), _device(store, settings, run, launcher, progress) as device:
+            _note_start(store, run.id, device)
+            launcher.run(folder, progress, lambda: cancellation_of(folder) is not None)
+            return register_result(
+                store, settings, run.id, read_request(folder).created_by, _result(folder)
+            )
     except BaseException as error:  # also an interrupt: the row must not say "running" for ever
-        _fail(store, run.id, str(error) or type(error).__name__)
-        log.warning("run_failed", run=run.id, error=type(error).__name__)
+        _note_end(store, run.id, error)
         raise
+
+
+def read_request(folder: Path) -> TrainRequest:
+    """Return what a run was asked for, as its folder keeps it."""
+    return msgspec.json.decode((folder / REQUEST_FILE).read_bytes(), type=TrainRequest)
 
 
 def _silent(_: TrainProgress) -> None:
     pass
 
 
-def _run_job(folder: Path, progress: Progress) -> JobResult:
-    """Run the subprocess to its end.
+@contextmanager
+def _device(
+    store: Store, settings: Settings, run: Run, launcher: Launcher, progress: Progress
+) -> Generator[str]:
+    """Give a device of this machine, in the order of the queue; clusters have queues of their own.
 
-    Raises: TrainingError with what the job said last.
+    Raises: TrainingError when the run is cancelled while it waits.
     """
-    with (folder / LOG_FILE).open("a") as log_file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "retrain.runs.job", str(folder)],
-            stdout=subprocess.PIPE,
-            stderr=log_file,
-            text=True,
-            env=os.environ | {"PYTHONPATH": _python_path()},
-        )
-        try:
-            _follow(process.stdout, progress)
-            code = process.wait()
-        finally:
-            _stop(process)
+    if not isinstance(launcher, LocalLauncher):
+        yield launcher.name
+        return
+    folder = Path(run.folder)
+
+    def waiting() -> None:
+        cancellation = cancellation_of(folder)
+        if cancellation is not None:
+            raise TrainingError(str(cancellation))
+        progress(TrainProgress("queue", step=len(_before(store, run.id))))
+
+    with held_device(
+        settings.data_dir,
+        find_devices(),
+        my_turn=lambda: not _before(store, run.id),
+        waiting=waiting,
+    ) as device:
+        yield device
+
+
+def _before(store: Store, run_id: str) -> list[str]:
+    """Return the runs that came earlier, wait for a device here, and are waited for by somebody."""
+    with store.session() as session:
+        query = select(Run).where(Run.status == "queued", Run.launcher == "local", Run.id < run_id)
+        earlier = session.exec(query.order_by(col(Run.id))).all()  # ids grow with time
+    return [run.id for run in earlier if is_attended(Path(run.folder))]
+
+
+def _note_start(store: Store, run_id: str, device: str) -> None:
+    with store.session() as session:
+        run = session.get_one(Run, run_id)
+        run.status, run.details = "running", run.details | {"device": device}
+        session.add(run)
+        session.commit()
+    log.info("run_started", run=run_id, device=device)
+
+
+def _result(folder: Path) -> JobResult:
     result = JobResult.read(folder)
-    if code != 0 or result is None:
-        raise TrainingError(f"run {folder.name} failed: {_last_words(folder / LOG_FILE, code)}")
+    if result is None:
+        raise TrainingError(f"run {folder.name} ended without a result: see {folder / LOG_FILE}")
     return result
 
 
-def _python_path() -> str:
-    """Return a search path on which the job finds this very package."""
-    inherited = os.environ.get("PYTHONPATH")  # passed on, not a setting of ours
-    return os.pathsep.join([str(SOURCE_ROOT), *([inherited] if inherited else [])])
-
-
-def _follow(output: IO[str] | None, progress: Progress) -> None:
-    for line in output or ():
-        told = parse_line(line)
-        if told is not None:
-            progress(told)
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    """End the process if it has not ended; its checkpoints stay."""
-    if process.stdout is not None:
-        process.stdout.close()
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _last_words(path: Path, code: int) -> str:
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    if code == EXIT_TOLD and lines:
-        return lines[-1]
-    ended = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    hint = " (was memory short?)" if code == -signal.SIGKILL else ""
-    last = "\n".join(lines[-TOLD_LINES:])
-    return (
-        f"{ended}{hint}; `ratchet resume {path.parent.name}` goes on from its newest "
-        f"checkpoint. Last lines of {path}:\n{last}"
-    )
-
-
-def _register(
-    store: Store, settings: Settings, run_id: str, created_by: str, result: JobResult
-) -> Adapter:
-    """Judge the adapter, copy it to a name of its own, and write its row and its run's end."""
-    pairs = {name: (pair.candidate, pair.live) for name, pair in result.evaluations.items()}
+def _note_end(store: Store, run_id: str, error: BaseException) -> None:
+    """Write on the run's row how it ended before its end."""
     with store.session() as session:
         run = session.get_one(Run, run_id)
-        trained = Path(run.folder) / ADAPTER_FOLDER
-        finished = FinishedRun(
-            run=run,
-            dataset=_dataset(session, run.dataset_id),
-            result=result,
-            verdict=decide_all(pairs, settings.retrain),
-            rank=check_servable(trained, settings.engine).rank,
-            base_model=str(settings.engine.model),
-            created_by=created_by,
-            settings_hash=json_sha256(settings.retrain.model_dump(mode="json")),
-        )
-        folder = ledger.reserve_folder(session, run.application, settings.folder("adapters"))
-        adapter = shelve(folder, trained, finished, open_signer(settings))
-        ledger.register(session, adapter)
-        run.status, run.metrics, run.finished_at = "finished", run_metrics(result), utc_now()
+        cancellation = cancellation_of(Path(run.folder))
+        run.status = "failed" if cancellation is None else "cancelled"
+        run.error = str(cancellation or error) or type(error).__name__
+        run.finished_at = utc_now()
         session.add(run)
         session.commit()
-    log.info("adapter_registered", adapter=adapter.name, run=run_id, status=adapter.status)
-    return adapter
-
-
-def _fail(store: Store, run_id: str, error: str) -> None:
-    with store.session() as session:
-        run = session.get_one(Run, run_id)
-        run.status, run.error, run.finished_at = "failed", error, utc_now()
-        session.add(run)
-        session.commit()
-
-
-def _dataset(session: Session, dataset_id: str) -> DatasetVersion:
-    dataset = session.get(DatasetVersion, dataset_id)
-    if dataset is None:
-        raise NotFoundError(f"no dataset version {dataset_id!r}: `ratchet curate` makes one")
-    return dataset
+    log.warning("run_ended", run=run_id, status=run.status, error=type(error).__name__)

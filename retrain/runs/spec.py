@@ -6,7 +6,7 @@ Knows nothing of tables or of torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,16 @@ RESULT_FILE = "result.json"
 LOG_FILE = "job.log"
 ADAPTER_FOLDER = "adapter"
 CHECKPOINT_FOLDER = "checkpoints"
+# The fields of a job that are folders.
+FOLDERS = ("base_model", "dataset", "seen_dataset", "live_adapter", "reward_model")
 
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """One training and its evaluation. Paths are absolute; None where there is nothing."""
+    """One training and its evaluation; None where there is nothing.
+
+    Paths are absolute, or below the run's folder in one that was packed for another machine.
+    """
 
     run_id: str
     mode: Mode
@@ -39,6 +44,7 @@ class JobSpec:
     recipe: dict[str, Any]
     threads: int
     gate_examples: int  # at most, over all sets
+    reward_model: str | None = None  # folder; what RLOO and GRPO are paid by
 
     def write(self, run_folder: Path) -> None:
         """Store the job in its run's folder."""
@@ -52,13 +58,19 @@ class JobSpec:
         """
         path = run_folder / JOB_FILE
         try:
-            return msgspec.json.decode(path.read_bytes(), type=JobSpec)
+            return _settled(msgspec.json.decode(path.read_bytes(), type=JobSpec), run_folder)
         except (OSError, msgspec.DecodeError) as error:
             raise TrainingError(f"{path} is not a job: {error}; start a new run") from error
 
     def parsed_recipe(self) -> Recipe:
         """Return the recipe with its types."""
         return Recipe.model_validate(self.recipe)
+
+
+def _settled(spec: JobSpec, run_folder: Path) -> JobSpec:
+    """Return the job with all its paths absolute."""
+    paths = {name: value for name in FOLDERS if (value := getattr(spec, name)) is not None}
+    return replace(spec, **{name: str(run_folder / value) for name, value in paths.items()})
 
 
 @dataclass(frozen=True, slots=True)

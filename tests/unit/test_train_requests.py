@@ -15,7 +15,8 @@ from core.files import folder_sha256
 from core.settings import EngineSettings, Settings
 from feedback.store import Store
 from feedback.tables import Adapter, DatasetVersion, Run
-from retrain.runs.runner import TrainRequest, resume_run, train_adapter
+from retrain.runs.assembly import TrainRequest
+from retrain.runs.runner import resume_run, train_adapter
 
 REQUEST = TrainRequest("desk", "desk--d1", "full", None, "sft-lora", "by_hand: test", "ann")
 
@@ -52,7 +53,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path / "data", engine=EngineSettings(model=model))
 
 
-def add_adapter(store: Store, folder: Path, rank: int) -> None:
+def add_adapter(store: Store, folder: Path, rank: int, base_model: str) -> None:
     """Register the live adapter `desk--v1` of that rank."""
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text(
@@ -63,7 +64,7 @@ def add_adapter(store: Store, folder: Path, rank: int) -> None:
             Adapter(
                 name="desk--v1",
                 application="desk",
-                base_model="base",
+                base_model=base_model,
                 path=str(folder),
                 content_hash=folder_sha256(folder),
                 run_id="run",
@@ -109,11 +110,22 @@ def test_missing_base_model_is_named_with_its_command(store: Store, tmp_path: Pa
     assert_nothing_written(store, settings)
 
 
+def test_adapter_of_another_base_cannot_be_continued(
+    store: Store, settings: Settings, tmp_path: Path
+) -> None:
+    """What it adds fits one base model only."""
+    add_adapter(store, tmp_path / "desk--v1", 16, "models/older")
+    request = replace(REQUEST, mode="incremental", parent_adapter="desk--v1")
+    with pytest.raises(TrainingError, match=r"trained on models/older.*cannot move.*in full"):
+        train_adapter(store, settings, request)
+    assert_nothing_written(store, settings)
+
+
 def test_adapter_of_another_shape_cannot_be_continued(
     store: Store, settings: Settings, tmp_path: Path
 ) -> None:
     """A recipe with another rank than the live adapter's asks for a full training."""
-    add_adapter(store, tmp_path / "desk--v1", rank=4)
+    add_adapter(store, tmp_path / "desk--v1", 4, str(settings.engine.model))
     request = replace(REQUEST, mode="incremental", parent_adapter="desk--v1")
     with pytest.raises(TrainingError, match=r"cannot be continued.*rank is 4.*train in full"):
         train_adapter(store, settings, request)

@@ -1,0 +1,100 @@
+"""A request → the job that `job.json` describes, once all that it names is there and fits.
+
+What is wrong is told before any compute: an unknown dataset, changed files, a recipe that cannot
+continue the live adapter. Reads rows in the caller's session and writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlmodel import Session
+
+from core.errors import NotFoundError, TrainingError
+from core.settings import Settings
+from feedback.tables import Adapter, DatasetVersion
+from retrain.policy import Mode
+from retrain.recipe import Recipe
+from retrain.registry import ledger
+from retrain.registry.servable import read_config
+from retrain.runs.spec import JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """What to train and why. `parent_adapter` is the live adapter: in mode incremental it is
+    continued, in both modes the gate compares with it. None: the base model is live.
+    """
+
+    application: str
+    dataset_id: str
+    mode: Mode
+    parent_adapter: str | None
+    recipe: str  # a name in retrain/recipes, or a path to a TOML file
+    reason: str  # of the plan; starts with the trigger's name
+    created_by: str
+
+
+def job_for(
+    session: Session, settings: Settings, request: TrainRequest, recipe: Recipe, run_id: str
+) -> JobSpec:
+    """Return the job that fulfils `request`; `recipe` holds the values of its mode.
+
+    Raises: NotFoundError for an unknown dataset or adapter, DataError for changed files,
+    TrainingError for what cannot be trained.
+    """
+    dataset = find_dataset(session, request.dataset_id)
+    base_model = settings.engine.model.resolve()
+    if not (base_model / "config.json").is_file():
+        raise TrainingError(
+            f"engine.model is {settings.engine.model}, which holds no model: "
+            f"run `python -m retrain.model {settings.engine.model}`"
+        )
+    live = ledger.find(session, request.parent_adapter) if request.parent_adapter else None
+    seen: DatasetVersion | None = None
+    if live is not None:
+        ledger.verify(live)
+        seen = find_dataset(session, live.dataset_id)
+    if request.mode == "incremental":
+        _require_continuable(live, recipe, settings)
+    return JobSpec(
+        run_id=run_id,
+        mode=request.mode,
+        base_model=str(base_model),
+        base_model_name=str(settings.engine.model),
+        dataset=str(Path(dataset.path).resolve()),
+        seen_dataset=str(Path(seen.path).resolve()) if seen else None,
+        live_adapter=live.path if live else None,
+        recipe=recipe.model_dump(mode="json", exclude={"incremental"}),
+        threads=len(os.sched_getaffinity(0)),
+        gate_examples=settings.retrain.gate_examples,
+    )
+
+
+def find_dataset(session: Session, dataset_id: str) -> DatasetVersion:
+    """Return the dataset version of that id.
+
+    Raises: NotFoundError.
+    """
+    dataset = session.get(DatasetVersion, dataset_id)
+    if dataset is None:
+        raise NotFoundError(f"no dataset version {dataset_id!r}: `ratchet curate` makes one")
+    return dataset
+
+
+def _require_continuable(live: Adapter | None, recipe: Recipe, settings: Settings) -> None:
+    if live is None:
+        raise TrainingError("mode incremental needs a parent adapter to continue: train in full")
+    if live.base_model != str(settings.engine.model):
+        raise TrainingError(
+            f"adapter {live.name} was trained on {live.base_model}, the engine serves "
+            f"{settings.engine.model}: an adapter cannot move to another base, train in full"
+        )
+    differences = recipe.differences(read_config(Path(live.path)))
+    if differences:
+        raise TrainingError(
+            f"adapter {live.name} cannot be continued with recipe {recipe.name}: "
+            f"{'; '.join(differences)}: train in full, or use the recipe it was made with"
+        )

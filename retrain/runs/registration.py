@@ -1,0 +1,60 @@
+"""A job's result → a registered adapter: judged, shelved, and written on its run's row.
+
+A run whose folder holds a result goes in; an `Adapter` row, `gated` or `candidate`, comes out.
+Knows nothing of processes: whoever ran the job, it ends here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from core.clock import as_utc, utc_now
+from core.files import json_sha256
+from core.settings import Settings
+from feedback.store import Store
+from feedback.tables import Adapter, Run
+from retrain.gate.verdict import decide_all
+from retrain.registry import ledger
+from retrain.registry.record import FinishedRun, run_metrics
+from retrain.registry.servable import check_servable
+from retrain.registry.shelf import shelve
+from retrain.registry.signing import open_signer
+from retrain.runs.assembly import find_dataset
+from retrain.runs.spec import ADAPTER_FOLDER, JobResult
+
+log = structlog.get_logger()
+
+
+def register_result(
+    store: Store, settings: Settings, run_id: str, created_by: str, result: JobResult
+) -> Adapter:
+    """Judge the adapter, copy it to a name of its own, and write its row and its run's end.
+
+    Raises: AdapterRefused when vLLM could not serve it.
+    """
+    pairs = {name: (pair.candidate, pair.live) for name, pair in result.evaluations.items()}
+    with store.session() as session:
+        run = session.get_one(Run, run_id)
+        trained = Path(run.folder) / ADAPTER_FOLDER
+        finished = FinishedRun(
+            run=run,
+            dataset=find_dataset(session, run.dataset_id),
+            result=result,
+            verdict=decide_all(pairs, settings.retrain),
+            rank=check_servable(trained, settings.engine).rank,
+            base_model=str(settings.engine.model),
+            created_by=created_by,
+            settings_hash=json_sha256(settings.retrain.model_dump(mode="json")),
+        )
+        folder = ledger.reserve_folder(session, run.application, settings.folder("adapters"))
+        adapter = shelve(folder, trained, finished, open_signer(settings))
+        ledger.register(session, adapter)
+        run.status, run.metrics, run.finished_at = "finished", run_metrics(result), utc_now()
+        duration = (run.finished_at - as_utc(run.started_at)).total_seconds()
+        run.details = run.details | {"seconds": duration}
+        session.add(run)
+        session.commit()
+    log.info("adapter_registered", adapter=adapter.name, run=run_id, status=adapter.status)
+    return adapter
