@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,7 +46,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path / "data", engine=EngineSettings(max_lora_rank=32))
 
 
-def write(spec: JobSpec, table: pa.Table) -> None:
+def write(spec: JobSpec, table: Any) -> None:
     pq.write_table(table, Path(spec.dataset) / "train.parquet")
 
 
