@@ -1,8 +1,9 @@
 """RETRAIN's training configuration: a TOML file goes in, a frozen `Recipe` comes out.
 
-Every value is written in the file, with its source: a recipe has no hidden defaults. The
-table `[incremental]` overrides values for runs that continue the live adapter. Knows nothing
-of torch. Recipes are in `retrain/recipes`; a path to a TOML file is as good as a name.
+Every value that counts is written in the file, with its source; what a method or a trainer does
+not have is left out (`retrain.recipe_rules` says which). The table `[incremental]` overrides
+values for runs that continue the live adapter. Knows nothing of torch. Recipes are in
+`retrain/recipes`; a path to a TOML file is as good as a name.
 """
 
 from __future__ import annotations
@@ -16,70 +17,88 @@ from pydantic import Field, ValidationError, model_validator
 
 from core.errors import SettingsError
 from core.sections import Section
+from retrain.adapter_shape import differences
 from retrain.policy import Mode
+from retrain.recipe_rules import Method, Trainer, complaints, serving_faults
+from retrain.recipe_sections import (
+    Dpo,
+    Ia3,
+    Kto,
+    Oft,
+    Peanut,
+    Prefix,
+    Prompt,
+    Qlora,
+    Reinforce,
+    Reward,
+)
 
 FOLDER = Path(__file__).parent / "recipes"
 
-# What an incremental run inherits from the adapter that it continues, or must share with it.
-_FIXED_BY_PARENT = frozenset(
-    {"trainer", "method", "rank", "alpha", "dropout", "target_modules", "layers", "use_rslora"}
-)
-
-Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class Recipe(Section):
     """How to train one adapter. The meaning and source of each value is in its recipe file."""
 
     name: str
-    trainer: Literal["sft"]
-    method: Literal["lora"]
+    trainer: Trainer
+    method: Method
 
-    rank: Positive
-    alpha: Positive
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
-    target_modules: Annotated[tuple[str, ...], Field(min_length=1)]
-    layers: Literal["all"] | Positive  # a number: only so many upper layers
-    use_rslora: bool
+    # What shapes the adapter; None where the method has no such thing (`recipe_rules.SHAPE`).
+    rank: Count | None = None
+    alpha: Count | None = None
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    layers: Literal["all"] | Count | None = None  # a number: only so many upper layers
+    use_rslora: bool | None = None
 
     learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)]
     epochs: Annotated[float, Field(gt=0.0)]
-    batch_size: Positive
-    gradient_accumulation: Positive
+    batch_size: Count
+    gradient_accumulation: Count
     warmup_ratio: Annotated[float, Field(ge=0.0, le=0.5)]
     schedule: Literal["cosine", "linear", "constant_with_warmup"]
     weight_decay: Annotated[float, Field(ge=0.0)]
     max_grad_norm: Annotated[float, Field(gt=0.0)]
+    adapt_to_size: bool = False  # `retrain.defaults` fits some of these to data and model
 
     max_length: Annotated[int, Field(ge=16)]
     packing: bool
     assistant_only_loss: bool
+    learnt_turns: Literal["last", "all"] = "last"  # of the assistant's, in a conversation
+    template: Literal["chat", "instruction"] = "chat"  # instruction: `retrain.tokens`
     replay_share: Annotated[float, Field(ge=0.0, lt=1.0)]
 
-    save_every_steps: Positive
+    save_every_steps: Count
+    checkpoint_every_minutes: Annotated[float, Field(gt=0.0)] | None = None  # also, beside steps
     keep_checkpoints: Annotated[int, Field(ge=2)]  # one may be half written
-    eval_every_steps: Positive
+    eval_every_steps: Count
     early_stopping_patience: Annotated[int, Field(ge=0)]  # 0: off
 
     seed: int
     dtype: Literal["auto", "float32", "bfloat16"]
     gradient_checkpointing: bool
 
+    qlora: Qlora | None = None
+    ia3: Ia3 | None = None
+    oft: Oft | None = None
+    peanut: Peanut | None = None
+    prefix: Prefix | None = None
+    prompt: Prompt | None = None
+
+    kto: Kto | None = None
+    dpo: Dpo | None = None
+    reward: Reward | None = None
+    reinforce: Reinforce | None = None
+
     incremental: dict[str, Any] = Field(default_factory=dict[str, Any])
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.save_every_steps % self.eval_every_steps:
-            raise ValueError(
-                f"save_every_steps ({self.save_every_steps}) must be a multiple of "
-                f"eval_every_steps ({self.eval_every_steps}), so that the best step can be kept"
-            )
-        fixed = sorted(_FIXED_BY_PARENT & self.incremental.keys())
-        if fixed:
-            raise ValueError(
-                f"[incremental] cannot change {', '.join(fixed)}: "
-                "the adapter that is continued decides them"
-            )
+        found = complaints(self)
+        if found:
+            raise ValueError("; ".join(found))
         return self
 
     def for_mode(self, mode: Mode) -> Recipe:
@@ -88,33 +107,33 @@ class Recipe(Section):
         Raises: pydantic.ValidationError if the overrides do not fit.
         """
         overrides = self.incremental if mode == "incremental" else {}
-        values = self.model_dump(mode="json", exclude={"incremental"})
-        return Recipe.model_validate(values | overrides)
+        values = self.model_dump(mode="json", exclude={"incremental"}, exclude_none=True)
+        return Recipe.model_validate(_merged(values, overrides))
+
+    def serving_faults(self, max_lora_rank: int) -> list[str]:
+        """Return why an engine with this limit could not hot-load the result; [] when it can."""
+        return serving_faults(self, max_lora_rank)
 
     def differences(self, adapter_config: Mapping[str, Any]) -> list[str]:
         """Return how an adapter's PEFT configuration differs from what this recipe would make.
 
         An adapter can only be continued as what it is: a difference asks for a full training.
         """
-        layers = adapter_config.get("layers_to_transform")
-        found = {
-            "rank": adapter_config.get("r"),
-            "alpha": adapter_config.get("lora_alpha"),
-            "dropout": adapter_config.get("lora_dropout"),
-            "target_modules": sorted(adapter_config.get("target_modules") or ()),
-            "layers": len(layers) if layers else "all",
-            "use_rslora": adapter_config.get("use_rslora", False),
-        }
-        wanted = self.model_dump() | {"target_modules": sorted(self.target_modules)}
-        return [
-            f"{name} is {value}, the recipe says {wanted[name]}"
-            for name, value in found.items()
-            if value != wanted[name]
-        ]
+        return differences(self, adapter_config)
 
     def hyperparameters(self) -> dict[str, Any]:
         """Return plain values for the run's and the adapter's metadata."""
-        return self.model_dump(mode="json", exclude={"incremental", "name"})
+        return self.model_dump(mode="json", exclude={"incremental", "name"}, exclude_none=True)
+
+
+def _merged(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with `overrides`; of a table only the values that are overridden."""
+    tables = {
+        name: values[name] | value
+        for name, value in overrides.items()
+        if isinstance(value, dict) and isinstance(values.get(name), dict)
+    }
+    return values | dict(overrides) | tables
 
 
 def load_recipe(name: str | Path) -> Recipe:

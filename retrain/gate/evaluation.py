@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch.nn import functional
 from transformers import AutoTokenizer
 
@@ -23,9 +22,9 @@ from retrain.gate.scoring import exact_match, mean, token_f1
 from retrain.gate.verdict import MIN_EXAMPLES, Evaluation
 from retrain.recipe import Recipe
 from retrain.runs.progress import Reporter, TrainProgress
-from retrain.runs.spec import ADAPTER_FOLDER, Comparison, JobSpec
+from retrain.runs.spec import Comparison, JobSpec, trained_folder
 from retrain.tokens import IGNORED, Encoded, encode
-from retrain.training.sft import load_base, resolve_dtype
+from retrain.training.methods import load_trained, resolve_dtype
 
 MAX_NEW_TOKENS = 128  # a longer answer is cut and scored as it is
 ROOM = 1.25  # an answer may be so much longer than its batch's longest reference
@@ -62,8 +61,8 @@ def evaluate(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> dict[str, Com
         dtype = resolve_dtype(recipe.dtype)
         by_model: list[dict[str, Measured]] = []
         live_folder = Path(spec.live_adapter) if spec.live_adapter else None
-        for folder in (reporter.folder / ADAPTER_FOLDER, live_folder):
-            model = _load(spec.base_model, folder, dtype)
+        for folder in (trained_folder(reporter.folder), live_folder):
+            model = load_trained(spec.base_model, folder, dtype).eval()
             by_model.append({k: _measure(model, tokenizer, q, tell) for k, q in sets.items()})
             del model
     candidate, live = by_model
@@ -100,15 +99,6 @@ def _questions(tokenizer: Any, examples: Sequence[Example], max_length: int) -> 
     pairs = [Question(example, encode(tokenizer, example)) for example in examples]
     fitting = [pair for pair in pairs if len(pair.encoded.input_ids) <= max_length]
     return sorted(fitting, key=lambda pair: len(pair.encoded.answer_ids))
-
-
-def _load(base_model: str, adapter: Path | None, dtype: torch.dtype) -> Any:
-    model = load_base(base_model, dtype)
-    if adapter is not None:
-        model = PeftModel.from_pretrained(model, str(adapter))
-        if dtype is torch.float32:  # merged is faster, and exact enough in this type only
-            model = model.merge_and_unload()
-    return model.eval()
 
 
 @torch.inference_mode()

@@ -23,7 +23,7 @@ import msgspec
 from core.errors import RatchetError, TrainingError
 from core.files import write_atomic
 from retrain.runs.progress import Reporter, TrainProgress
-from retrain.runs.spec import ADAPTER_FOLDER, JobResult, JobSpec, TrainOutcome
+from retrain.runs.spec import JobResult, JobSpec, TrainOutcome, trained_folder
 
 LOCK_FILE = "job.lock"
 OUTCOME_FILE = "outcome.json"
@@ -90,7 +90,7 @@ def is_running(run_folder: Path) -> bool:
 
 def _finished_training(run_folder: Path) -> TrainOutcome | None:
     path = run_folder / OUTCOME_FILE
-    if not path.is_file() or not (run_folder / ADAPTER_FOLDER).is_dir():
+    if not path.is_file() or not trained_folder(run_folder).is_dir():
         return None
     return msgspec.json.decode(path.read_bytes(), type=TrainOutcome)
 

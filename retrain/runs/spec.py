@@ -22,9 +22,16 @@ JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
 LOG_FILE = "job.log"
 ADAPTER_FOLDER = "adapter"
+MODEL_FOLDER = "model"  # instead of an adapter's, of full fine-tuning
 CHECKPOINT_FOLDER = "checkpoints"
 # The fields of a job that are folders.
 FOLDERS = ("base_model", "dataset", "seen_dataset", "live_adapter", "reward_model")
+
+
+def trained_folder(run_folder: Path) -> Path:
+    """Return where a run's result lies: an adapter, or a model of its own."""
+    model = run_folder / MODEL_FOLDER
+    return model if model.is_dir() else run_folder / ADAPTER_FOLDER
 
 
 @dataclass(frozen=True, slots=True)

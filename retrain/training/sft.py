@@ -7,7 +7,6 @@ names of adapters. Imports torch: only the job imports this module.
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    EarlyStoppingCallback,
-    PrinterCallback,
-    set_seed,
-)
+from transformers import AutoTokenizer, EarlyStoppingCallback, PrinterCallback, set_seed
 from trl.trainer.sft_config import SFTConfig
 
 from core.errors import TrainingError
@@ -30,9 +22,10 @@ from retrain.examples import Example, load_split, with_replay, without
 from retrain.recipe import Recipe
 from retrain.runs.checkpoints import newest_complete, remove_incomplete
 from retrain.runs.progress import Reporter, TrainProgress
-from retrain.runs.spec import ADAPTER_FOLDER, CHECKPOINT_FOLDER, JobSpec, TrainOutcome
+from retrain.runs.spec import CHECKPOINT_FOLDER, JobSpec, TrainOutcome
 from retrain.tokens import Encoded, encode_all
 from retrain.training.answer_trainer import AnswerTrainer, Watch
+from retrain.training.methods import base_for, resolve_dtype, save_trained, trainable
 
 
 @dataclass(frozen=True)
@@ -51,10 +44,9 @@ def train(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> TrainOutcome:
     Raises: TrainingError when there is nothing to learn from or the loss is not a number.
     """
     set_seed(recipe.seed)
-    dtype = resolve_dtype(recipe.dtype)
     with reporter.phase("load"):
         tokenizer = AutoTokenizer.from_pretrained(spec.base_model)
-        model = trainable(spec, recipe, load_base(spec.base_model, dtype))
+        model = trainable(spec, recipe, base_for(spec, recipe))
     with reporter.phase("tokenize"):
         material = read_material(spec, recipe, tokenizer)
     with reporter.phase("train"):
@@ -63,7 +55,7 @@ def train(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> TrainOutcome:
         started = time.monotonic()
         result = trainer.train(resume_from_checkpoint=resumed)
         elapsed_s = time.monotonic() - started
-        _save(trainer.model, spec, reporter.folder / ADAPTER_FOLDER)
+        save_trained(trainer.model, spec, reporter.folder, tokenizer)
     state = trainer.state
     return TrainOutcome(
         steps=state.global_step,
@@ -76,65 +68,6 @@ def train(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> TrainOutcome:
         skipped_too_long=material.skipped_too_long,
         tokens_per_s=trainer.tokens_seen / elapsed_s if elapsed_s > 0 else None,
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-    )
-
-
-def resolve_dtype(name: str) -> torch.dtype:
-    """Return the type to compute in: `auto` is bfloat16 on GPUs that multiply it, else float32."""
-    if name == "auto":
-        fast = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if fast else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-
-
-def load_base(folder: str, dtype: torch.dtype) -> Any:
-    """Return the base model, on the GPU when there is one.
-
-    Raises: TrainingError when the folder holds no model.
-    """
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise TrainingError(
-            f"{folder} holds no base model ({error}): run `python -m retrain.model {folder}`"
-        ) from error
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def trainable(spec: JobSpec, recipe: Recipe, base: Any) -> PeftModel:
-    """Return the live adapter to go on with, or a fresh one, on the base model.
-
-    Raises: TrainingError when the recipe does not fit the base model.
-    """
-    if spec.mode == "incremental":
-        if spec.live_adapter is None:
-            raise TrainingError("mode incremental needs a live adapter to continue: train in full")
-        return PeftModel.from_pretrained(base, spec.live_adapter, is_trainable=True)
-    try:
-        return get_peft_model(base, _lora(recipe, base.config.num_hidden_layers))
-    except ValueError as error:  # no such modules in this architecture
-        raise TrainingError(f"recipe {recipe.name}: {error}") from error
-
-
-def _lora(recipe: Recipe, model_layers: int) -> LoraConfig:
-    if recipe.layers != "all" and recipe.layers > model_layers:
-        raise TrainingError(
-            f"recipe {recipe.name}: layers is {recipe.layers}, the base model has {model_layers}"
-        )
-    upper = None
-    if recipe.layers != "all":
-        upper = list(range(model_layers - recipe.layers, model_layers))
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        target_modules=list(recipe.target_modules),
-        layers_to_transform=upper,
-        use_rslora=recipe.use_rslora,
-        bias="none",
     )
 
 
@@ -165,7 +98,7 @@ def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material:
 
 
 def make_trainer(
-    model: PeftModel,
+    model: Any,
     tokenizer: Any,
     material: Material,
     recipe: Recipe,
@@ -241,16 +174,3 @@ def _resume_point(reporter: Reporter) -> str | None:
     path, step = newest
     reporter.tell(TrainProgress("train", step=step, resumed_from=step))
     return str(path)
-
-
-def _save(model: Any, spec: JobSpec, target: Path) -> None:
-    """Write the adapter so that `target` is whole or absent."""
-    for name, weights in model.named_parameters():
-        if weights.requires_grad and not torch.isfinite(weights).all():
-            raise TrainingError(f"{name} is not finite after training: lower learning_rate")
-    model.peft_config["default"].base_model_name_or_path = spec.base_model_name
-    partial = target.with_name(f".{target.name}.partial")
-    model.save_pretrained(partial, safe_serialization=True)
-    if target.exists():  # written by a process that was killed right after
-        shutil.rmtree(target)
-    partial.rename(target)

@@ -194,7 +194,7 @@ def test_loss_is_that_of_trl(
     """The short cut past masked positions changes neither the loss nor its gradient."""
     import torch
 
-    from retrain.training import sft
+    from retrain.training import methods, sft
     from retrain.training.answer_trainer import AnswerTrainer
 
     base = load_recipe("sft-lora")
@@ -216,9 +216,9 @@ def test_loss_is_that_of_trl(
     for short_cut in (True, False):
         monkeypatch.setattr(AnswerTrainer, "_may_skip_positions", always(short_cut))
         torch.manual_seed(1)
-        base_weights = sft.load_base(spec.base_model, torch.float32)
+        base_weights = methods.load_base(spec.base_model, torch.float32)
         tokenizer = sft.AutoTokenizer.from_pretrained(spec.base_model)
-        model = sft.trainable(spec, recipe, base_weights)
+        model = methods.trainable(spec, recipe, base_weights)
         for name, value in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(value, std=0.1)  # nought would hide the other gradient
