@@ -22,6 +22,7 @@ from retrain.runs.spec import JobSpec
 # A checkpoint holds the adapter and two moments of each of its numbers.
 COPIES_PER_CHECKPOINT = 3
 BYTES_PER_WEIGHT = 4
+SMALL_RANK = 16
 SPARE_BYTES = 200 << 20  # logs, reports, the adapter's own copies. Our choice
 
 
@@ -33,7 +34,7 @@ def check_before_run(spec: JobSpec, recipe: Recipe, settings: Settings) -> None:
     """
     _check_dataset(Path(spec.dataset), recipe)
     limit = settings.engine.max_lora_rank
-    if recipe.rank > limit:
+    if recipe.rank is not None and recipe.rank > limit:
         raise TrainingError(
             f"recipe {recipe.name}: rank is {recipe.rank}, and the engine serves at most {limit}: "
             "lower it, or raise engine.max_lora_rank"
@@ -70,7 +71,12 @@ def _check_room(spec: JobSpec, recipe: Recipe, settings: Settings) -> None:
 def needed_bytes(base_model: Path, recipe: Recipe) -> int:
     """Return how many bytes the run's folder may grow to, from above."""
     config = json.loads((base_model / "config.json").read_text())
-    checkpoint = lora_weights(config, recipe.rank) * BYTES_PER_WEIGHT * COPIES_PER_CHECKPOINT
+    if recipe.method == "full":
+        files = base_model.glob("*.safetensors")
+        weights = sum(file.stat().st_size for file in files) // BYTES_PER_WEIGHT
+    else:  # what has no rank is smaller than a LoRA of that
+        weights = lora_weights(config, recipe.rank or SMALL_RANK)
+    checkpoint = weights * BYTES_PER_WEIGHT * COPIES_PER_CHECKPOINT
     return checkpoint * (recipe.keep_checkpoints + 1) + SPARE_BYTES
 
 

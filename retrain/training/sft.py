@@ -24,8 +24,9 @@ from retrain.runs.checkpoints import newest_complete, remove_incomplete
 from retrain.runs.progress import Reporter, TrainProgress
 from retrain.runs.spec import CHECKPOINT_FOLDER, JobSpec, TrainOutcome
 from retrain.tokens import Encoded, encode_all
-from retrain.training.answer_trainer import AnswerTrainer, Watch
+from retrain.training.answer_trainer import AnswerTrainer
 from retrain.training.methods import base_for, resolve_dtype, save_trained, trainable
+from retrain.training.watch import Watch
 
 
 @dataclass(frozen=True)
