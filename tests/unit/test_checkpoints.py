@@ -42,3 +42,35 @@ def test_only_broken_checkpoints_are_removed(tmp_path: Path) -> None:
     assert remove_incomplete(tmp_path) == [broken]
     assert sorted(tmp_path.iterdir()) == sorted([whole, other])
     assert remove_incomplete(tmp_path / "absent") == []
+
+
+def test_a_checkpoint_that_was_damaged_later_does_not_count(tmp_path: Path) -> None:
+    """A file that was cut, changed or lost sends the run back to the one before."""
+    for number, harm in enumerate((cut, change, lose)):
+        folder = tmp_path / str(number)
+        before = save(folder, 20, complete=True)
+        newest = save(folder, 40, complete=True)
+        assert newest_complete(folder) == (newest, 40)
+        harm(newest / "optimizer.pt")
+        assert newest_complete(folder) == (before, 20)
+        assert remove_incomplete(folder) == [newest]
+
+
+def test_an_unreadable_marker_is_none(tmp_path: Path) -> None:
+    """An empty one, too, as a full disk leaves it."""
+    for text in ("", "[]"):
+        newest = save(tmp_path / f"with{text}", 40, complete=True)
+        (newest / "complete").write_text(text)
+        assert newest_complete(newest.parent) is None
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def change(path: Path) -> None:
+    path.write_bytes(b"stale")
+
+
+def lose(path: Path) -> None:
+    path.unlink()
