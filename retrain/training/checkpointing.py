@@ -1,6 +1,7 @@
 """Checkpoints by the clock, beside those by steps: what a spot machine loses is at most so much.
 
-A recipe's `checkpoint_every_minutes` goes in; TRL's trainers are told to save. Imports transformers.
+A recipe's `checkpoint_every_minutes` goes in; TRL's trainers are told to save. Imports
+transformers.
 """
 
 from __future__ import annotations
