@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from core.cost_settings import CostSettings
 from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
 from core.errors import SettingsError
 from core.launcher_settings import LaunchersSettings
@@ -347,6 +348,7 @@ class Settings(BaseSettings):
     augmentation: AugmentationSettings = AugmentationSettings()
     retrain: RetrainSettings = RetrainSettings()
     registry: RegistrySettings = RegistrySettings()
+    costs: CostSettings = CostSettings()
     launchers: LaunchersSettings = LaunchersSettings()
     canary: CanarySettings = CanarySettings()
     prices: dict[str, PriceSettings] = {}

@@ -19,6 +19,7 @@ from core.errors import RatchetError, SettingsError
 from loop.adapter_cli import adapter_app
 from loop.augment_cli import augment, judge
 from loop.canary_cli import canary_app, promote, rollback
+from loop.cost_cli import advise, cost_app, estimate
 from loop.dataset_cli import dataset_app
 from loop.db_cli import db_app
 from loop.dead_letter_cli import dead_letter_app
@@ -177,7 +178,7 @@ def curate(context: typer.Context, application: Application, as_json: AsJson = F
             print_row(dataset)
 
 
-for command in (retrain, resume):
+for command in (retrain, resume, advise, estimate):
     app.command()(command)
 
 
@@ -216,6 +217,7 @@ for command in (promote, rollback):
 app.add_typer(canary_app, name="canary")
 app.add_typer(key_app, name="key")
 app.add_typer(adapter_app, name="adapter")
+app.add_typer(cost_app, name="cost")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(launch_app, name="launch")
 app.add_typer(runs_app, name="runs")
