@@ -16,8 +16,9 @@ PACKAGES = {"core", "feedback", "serving", "curation", "monitoring", "retrain", 
 OTHER_CODE = {"tests", "docs", "deploy", "bench"}
 MAX_LINES = 500
 FORBIDDEN_NAMES = {"utils", "util", "common", "base", "manager", "helpers", "helper", "misc"}
-# Folders of somebody's own machine. Written so that this file does not match itself.
-MACHINE_PATH = re.compile(r"(?<![\w.~$}/-])/(?:work|root|home|Users|mnt|opt)/[\w.]")
+# Folders of somebody's own machine; not SageMaker's, which every job there has. Written so that
+# this file does not match itself.
+MACHINE_PATH = re.compile(r"(?<![\w.~$}/-])/(?:work|root|home|Users|mnt|opt)/(?!ml/)[\w.]")
 # A package index is the reader's own affair: files name packages and versions, never a server.
 INDEX_HOST = re.compile(
     r"https?://[^/\s\"')]*(?:pypi|pythonhosted|npmjs|registry|artifactory|nexus|debian|mirror)",
@@ -125,7 +126,7 @@ def test_no_package_index_is_named() -> None:
 @pytest.mark.parametrize(
     ("pattern", "bad", "good"),
     [
-        (MACHINE_PATH, "open('/ro" + "ot/x')", "open('~/x'); see docs/opt/y; {home}/z"),
+        (MACHINE_PATH, "open('/ro" + "ot/x')", "open('~/x'); see docs/opt/(?!ml/)y; {home}/z"),
         (INDEX_HOST, "see https://py" + "pi.org/x", "see https://arxiv.org/abs/1234"),
     ],
 )
