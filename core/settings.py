@@ -28,6 +28,7 @@ from core.launcher_settings import LaunchersSettings
 from core.patterns import check_patterns
 from core.registry_settings import RegistrySettings
 from core.sections import Alpha, Port, Positive, Section, Share
+from core.tracking_settings import TrackersSettings
 
 DEFAULT_FILE = Path("ratchet.toml")
 FILE_VARIABLE = "RATCHET_SETTINGS"
@@ -285,6 +286,8 @@ class RetrainSettings(Section):
     gate_min_gain: float = -0.02  # task score may not fall more than this below the live adapter
     gate_max_loss_ratio: float = 1.05  # held-out loss at most 5 % above the live adapter's
     gate_examples: int = Field(default=64, ge=1)
+    price_per_hour: float | None = Field(default=None, ge=0.0)  # of the machine that trains
+    trackers: TrackersSettings = TrackersSettings()
 
 
 class CanarySettings(Section):
@@ -375,7 +378,7 @@ class Settings(BaseSettings):
         """The folder of the processes' spools, which without Kafka are the event log."""
         return self.data_dir / "spool"
 
-    def folder(self, name: Literal["datasets", "runs", "adapters", "reports"]) -> Path:
+    def folder(self, name: Literal["datasets", "runs", "searches", "adapters", "reports"]) -> Path:
         """Return (and make) the folder in which a stage keeps its files."""
         path = (self.data_dir / name).resolve()
         path.mkdir(parents=True, exist_ok=True)

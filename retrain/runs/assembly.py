@@ -70,6 +70,7 @@ def job_for(
         recipe=recipe.model_dump(mode="json", exclude={"incremental"}),
         threads=len(os.sched_getaffinity(0)),
         gate_examples=settings.retrain.gate_examples,
+        trackers=settings.retrain.trackers.settled().model_dump(mode="json"),
     )
 
 

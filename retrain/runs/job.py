@@ -24,6 +24,7 @@ from core.errors import RatchetError, TrainingError
 from core.files import write_atomic
 from retrain.runs.progress import Reporter, TrainProgress
 from retrain.runs.spec import JobResult, JobSpec, TrainOutcome, trained_folder
+from retrain.watching.tracking import tracked
 
 LOCK_FILE = "job.lock"
 OUTCOME_FILE = "outcome.json"
@@ -50,7 +51,7 @@ def run_job(reporter: Reporter) -> JobResult:
     if outcome is None:
         outcome = sft.train(spec, recipe, reporter)
         write_atomic(run_folder / OUTCOME_FILE, msgspec.json.encode(outcome))
-    evaluations = evaluation.evaluate(spec, recipe, reporter)
+    evaluations = evaluation.evaluate(spec, recipe, reporter) if spec.evaluated else {}
     result = JobResult(outcome, evaluations, reporter.seconds)
     result.write(run_folder)
     reporter.tell(TrainProgress("done"))
@@ -67,8 +68,12 @@ def main(arguments: Sequence[str]) -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:
-        with _sole_owner(folder), _own_output() as output:
-            run_job(Reporter(output, folder))
+        with (
+            _sole_owner(folder),
+            _own_output() as output,
+            tracked(Reporter(output, folder)) as reporter,
+        ):
+            run_job(reporter)
     except RatchetError as error:
         print(f"{error.code}: {error}", file=sys.stderr, flush=True)
         return EXIT_TOLD

@@ -7,7 +7,7 @@ outlives both processes. Knows nothing of what is trained.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import TextIOBase
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+
+from retrain.watching.health import Finding
 
 Phase = Literal["queue", "start", "import", "load", "tokenize", "train", "evaluate", "done"]
 
@@ -35,6 +37,10 @@ class TrainProgress:
     tokens_per_s: float | None = None
     eta_s: float | None = None  # until the end of this phase
     resumed_from: int | None = None  # the step of the checkpoint that training went on from
+    learning_rate: float | None = None
+    grad_norm: float | None = None  # before clipping
+    more: dict[str, float] | None = None  # what else the trainer measured: rewards, accuracies
+    finding: Finding | None = None  # something that is wrong, told once
 
     def line(self) -> str:
         """Return the one JSON line for this value, without its newline."""
@@ -56,12 +62,16 @@ def read_progress(folder: Path) -> TrainProgress | None:
     return next((told for line in reversed(lines) if (told := parse_line(line))), None)
 
 
-def read_losses(folder: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Return the steps and training losses that a run told of, in order; empty if it told none."""
+def read_all(folder: Path) -> list[TrainProgress]:
+    """Return all that a run told, in order, of all its attempts."""
     file = folder / FILE
     lines = file.read_text().splitlines() if file.is_file() else []
-    told = [progress for line in lines if (progress := parse_line(line)) is not None]
-    points = [(each.step, each.loss) for each in told if each.loss is not None]
+    return [told for line in lines if (told := parse_line(line)) is not None]
+
+
+def read_losses(folder: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return the steps and training losses that a run told of, in order; empty if it told none."""
+    points = [(each.step, each.loss) for each in read_all(folder) if each.loss is not None]
     return tuple(step for step, _ in points), tuple(loss for _, loss in points)
 
 
@@ -72,6 +82,10 @@ class Reporter:
     output: TextIOBase
     folder: Path
     seconds: dict[str, float] = field(default_factory=dict[str, float])
+    # who else hears: the trackers
+    listeners: list[Callable[[TrainProgress], None]] = field(
+        default_factory=list[Callable[[TrainProgress], None]]
+    )
 
     def tell(self, progress: TrainProgress) -> None:
         """Write the line to the runner and to the folder.
@@ -83,6 +97,8 @@ class Reporter:
             file.write(line)
         self.output.write(line)
         self.output.flush()
+        for listener in self.listeners:
+            listener(progress)
 
     @contextmanager
     def phase(self, name: Phase) -> Generator[None]:

@@ -45,6 +45,7 @@ from retrain.runs.preflight import check_before_run
 from retrain.runs.progress import TrainProgress
 from retrain.runs.registration import register_result
 from retrain.runs.spec import LOG_FILE, JobResult
+from retrain.watching.reporting import report_ended_run
 
 REQUEST_FILE = "request.json"
 ENDED = frozenset({"finished", "failed", "cancelled"})
@@ -104,7 +105,9 @@ def collect_run(store: Store, settings: Settings, run_id: str, source: Path) -> 
     with store.session() as session:
         folder = Path(broken_off(session, run_id).folder)
     result = unpack(source, folder)
-    return register_result(store, settings, run_id, read_request(folder).created_by, result)
+    adapter = register_result(store, settings, run_id, read_request(folder).created_by, result)
+    report_ended_run(store, settings, run_id)
+    return adapter
 
 
 def cancel_run(store: Store, run_id: str, cancellation: Cancellation) -> Run:
@@ -183,6 +186,8 @@ def _carry_out(
     except BaseException as error:  # also an interrupt: the row must not say "running" for ever
         _note_end(store, run.id, error)
         raise
+    finally:
+        report_ended_run(store, settings, run.id)
 
 
 def read_request(folder: Path) -> TrainRequest:

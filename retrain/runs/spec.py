@@ -6,7 +6,7 @@ Knows nothing of tables or of torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class JobSpec:
     threads: int
     gate_examples: int  # at most, over all sets
     reward_model: str | None = None  # folder; what RLOO and GRPO are paid by
+    trackers: dict[str, Any] = field(default_factory=dict[str, Any])  # of the settings
+    evaluated: bool = True  # False: only trained, as the trials of a search are
 
     def write(self, run_folder: Path) -> None:
         """Store the job in its run's folder."""

@@ -1,0 +1,125 @@
+"""All that is known of a run, from its folder and its row: what the report shows.
+
+Every part may be missing: a run that failed has no result, a killed one no phases. Reads files and
+draws nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core.clock import as_utc
+from core.errors import TrainingError
+from feedback.tables import Adapter, Run
+from retrain.runs.job import OUTCOME_FILE
+from retrain.runs.progress import read_all
+from retrain.runs.spec import JobResult, JobSpec, TrainOutcome
+from retrain.watching.curve import findings_of, points_of
+from retrain.watching.health import Finding, Point, judge_system
+from retrain.watching.system import Use, read_use
+from retrain.watching.tracking import ENVIRONMENT_FILE, flat_numbers
+
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What the report of one run is made of."""
+
+    run_id: str
+    status: str
+    error: str | None
+    about: Mapping[str, Any]  # why, on what, how
+    points: list[Point]
+    findings: list[Finding]
+    outcome: TrainOutcome | None
+    gate: Mapping[str, Any]  # decision and reasons
+    gate_numbers: Mapping[str, float]
+    phases_s: Mapping[str, float]
+    use: Use | None
+    price_per_hour: float | None
+    environment: Mapping[str, Any]
+    recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def cost(self) -> float | None:
+        """What the machine's time came to, in the price's currency; None without a price."""
+        if self.use is None or self.price_per_hour is None:
+            return None
+        return self.use.seconds / HOUR_S * self.price_per_hour
+
+
+def gather(run: Run, adapter: Adapter | None, price_per_hour: float | None) -> RunFacts:
+    """Return what is known of the run now; `adapter` is what came of it."""
+    folder = Path(run.folder)
+    told, use, result = read_all(folder), read_use(folder), JobResult.read(folder)
+    points = points_of(told)
+    evaluations = msgspec.to_builtins(result.evaluations) if result else {}
+    return RunFacts(
+        run_id=run.id,
+        status=run.status,
+        error=run.error,
+        about=_about(run, adapter),
+        points=points,
+        findings=_findings(findings_of(told), use, points),
+        outcome=result.outcome if result else _outcome(folder),
+        gate=adapter.gate if adapter else {},
+        gate_numbers=flat_numbers("", evaluations),
+        phases_s=result.seconds if result else {},
+        use=use,
+        price_per_hour=price_per_hour,
+        environment=_json(folder / ENVIRONMENT_FILE) | _device(run),
+        recipe=_recipe(folder),
+    )
+
+
+def _about(run: Run, adapter: Adapter | None) -> dict[str, Any]:
+    values = {
+        "application": run.application,
+        "reason": run.reason,
+        "dataset": run.dataset_id,
+        "recipe": run.recipe,
+        "mode": run.mode,
+        "seed": run.details.get("seed"),
+        "live adapter": run.parent_adapter,
+        "adapter": adapter.name if adapter else None,
+        "launcher": run.launcher,
+        "queued at": as_utc(run.started_at).isoformat(timespec="seconds"),
+        "ended at": as_utc(run.finished_at).isoformat(timespec="seconds")
+        if run.finished_at
+        else None,
+        "folder": run.folder,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _findings(told: list[Finding], use: Use | None, points: list[Point]) -> list[Finding]:
+    if use is None:
+        return told
+    memory = max(use.memory_share, use.gpu_memory_share or 0.0)
+    return told + judge_system(use.gpu_share, memory, points[-1].step if points else 0)
+
+
+def _device(run: Run) -> dict[str, Any]:
+    return {name: run.details[name] for name in ("device", "code") if name in run.details}
+
+
+def _outcome(folder: Path) -> TrainOutcome | None:
+    path = folder / OUTCOME_FILE
+    return msgspec.json.decode(path.read_bytes(), type=TrainOutcome) if path.is_file() else None
+
+
+def _recipe(folder: Path) -> dict[str, Any]:
+    try:
+        return JobSpec.read(folder).recipe
+    except TrainingError:  # it failed before it had a job
+        return {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return msgspec.json.decode(path.read_bytes()) if path.is_file() else {}
