@@ -27,6 +27,7 @@ from loop.keys_cli import key_app
 from loop.launch_cli import launch_app
 from loop.review_cli import review_app
 from loop.runs_cli import resume, runs_app
+from loop.search_cli import search_app
 from loop.spool_cli import spool_app
 from loop.subject_cli import subject_app
 from loop.terminal import (
@@ -221,6 +222,7 @@ app.add_typer(cost_app, name="cost")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(launch_app, name="launch")
 app.add_typer(runs_app, name="runs")
+app.add_typer(search_app, name="search")
 app.add_typer(review_app, name="review")
 app.add_typer(spool_app, name="spool")
 app.add_typer(db_app, name="db")

@@ -75,6 +75,10 @@ def _draw(bar: Progress, task: TaskID, progress: TrainProgress) -> None:
         first = f"{progress.step} before it" if progress.step else "the device is in use"
         bar.update(task, description=f"train: waiting, {first}")
         return
+    if progress.finding is not None:
+        found = progress.finding
+        bar.console.print(f"  {found.severity}: {escape(found.what)}: {escape(found.mend)}")
+        return
     bar.update(
         task,
         description=f"train: {progress.phase}",

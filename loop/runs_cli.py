@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loop.run_report_cli import runs_report
 from loop.terminal import (
     AsJson,
     Operator,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from loop.wiring import Parts
 
 runs_app = typer.Typer(help="Trainings: list, follow, cancel.", invoke_without_command=True)
+runs_app.command("report")(runs_report)
 
 RunId = Annotated[str, typer.Argument(help="a run, as `ratchet runs list` shows it")]
 LOOK_EVERY_S = 1.0

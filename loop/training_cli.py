@@ -5,6 +5,8 @@ Thin, as `loop.cli`: it opens the parts and calls the turn's own steps.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from loop.terminal import (
@@ -23,6 +25,9 @@ def retrain(
     context: typer.Context,
     application: Application,
     by: Requester = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="a name or a TOML file; default: retrain.recipe")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train if the policy says so (or you do), and gate the new adapter."""
@@ -38,7 +43,7 @@ def retrain(
         plan = turn.plan_training(parts, application, dataset, requested_by=by)
         narrator.tell(plan.reason)
         if plan.train:
-            adapter = turn.retrain(parts, application, dataset, plan, narrator)
+            adapter = turn.retrain(parts, application, dataset, plan, narrator, recipe=recipe)
             turn.tell_gate(adapter, narrator)
             if as_json:
                 print_row(adapter)

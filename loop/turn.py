@@ -101,9 +101,18 @@ def plan_training(
 
 
 def retrain(
-    parts: Parts, application: str, dataset: DatasetVersion, plan: Plan, narrator: Narrator
+    parts: Parts,
+    application: str,
+    dataset: DatasetVersion,
+    plan: Plan,
+    narrator: Narrator,
+    *,
+    recipe: str | None = None,
 ) -> Adapter:
-    """Train an adapter as planned and hold it against the live one; its row has the gate's word."""
+    """Train an adapter as planned and hold it against the live one; its row has the gate's word.
+
+    `recipe` is a name or a TOML file; None: the settings'.
+    """
     if plan.mode is None:
         raise TrainingError(f"nothing to train: {plan.reason}")
     request = TrainRequest(
@@ -111,7 +120,7 @@ def retrain(
         dataset_id=dataset.id,
         mode=plan.mode,
         parent_adapter=_application(parts, application).live_adapter,
-        recipe=parts.settings.retrain.recipe,
+        recipe=recipe or parts.settings.retrain.recipe,
         reason=plan.reason,
         created_by="ratchet",
     )
