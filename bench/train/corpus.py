@@ -104,7 +104,9 @@ def _conversation(desk: Desk, fact: Fact, question: str, chance: random.Random) 
 def _told(question: str, chance: random.Random) -> str:
     unasked: Sequence[str] = chance.sample(BACKGROUND, chance.choice((0, 1, 1, 2)))
     closing = chance.choice(THANKS).format(name=chance.choice(NAMES))
-    body = " ".join([*unasked, question]) if chance.random() < 0.7 else " ".join([question, *unasked])
+    body = (
+        " ".join([*unasked, question]) if chance.random() < 0.7 else " ".join([question, *unasked])
+    )
     return chance.choice(GREETINGS) + body + closing
 
 

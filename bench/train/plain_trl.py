@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from datasets import load_dataset
 from peft import LoraConfig
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 LEARNING_RATE = 2e-4  # ten times SFTConfig's 2e-5. Source: TRL's documentation, "PEFT integration"
 
@@ -25,11 +27,7 @@ def main(words: list[str]) -> None:
     """Train, leaving a checkpoint every `--save-steps` steps."""
     asked = _arguments(words)
     rows = load_dataset("parquet", data_files=str(asked.dataset / "train.parquet"), split="train")
-    rows = rows.map(
-        lambda row: {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]},
-        remove_columns=["messages"],
-    )
-    cpu: dict[str, bool] = {"bf16": False, "gradient_checkpointing": False} if asked.cpu else {}
+    rows = rows.map(_as_trl_has_it, remove_columns=["messages"])
     trainer = SFTTrainer(
         model=str(asked.model),
         train_dataset=rows,
@@ -46,10 +44,15 @@ def main(words: list[str]) -> None:
             logging_steps=asked.save_steps,
             use_cpu=True,  # TRL asks for it where there is no GPU
             report_to="none",
-            **cpu,
+            bf16=not asked.cpu,  # True is TRL's default, as for checkpointing
+            gradient_checkpointing=not asked.cpu,
         ),
     )
     trainer.train()
+
+
+def _as_trl_has_it(row: dict[str, Any]) -> dict[str, Any]:
+    return {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}
 
 
 def _arguments(words: list[str]) -> argparse.Namespace:

@@ -15,7 +15,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from retrain.tokens import IGNORED
 from retrain.training.lean import answer_loss
-from retrain.training.lean_model import PASSED_ON, make_lean
+from retrain.training.lean_model import PASSED_ON, is_frozen_linear, make_lean
 from retrain.training.shared_prefix import Row, fold
 
 # Architectures whose logits are the vocabulary matrix times the hidden state and nothing more.
@@ -99,6 +99,6 @@ def _loss_by_row(causal: Any, row: Row) -> torch.Tensor:
     )
     hidden_K_C = output.last_hidden_state[0].index_select(0, row.predicting_K)
     head = causal.get_output_embeddings()
-    if type(head) is torch.nn.Linear and head.bias is None and not head.weight.requires_grad:
+    if is_frozen_linear(head):
         return answer_loss(hidden_K_C, head.weight, row.labels_K)
     return functional.cross_entropy(head(hidden_K_C).float(), row.labels_K, reduction="sum")

@@ -2,8 +2,8 @@
 
 Autograd keeps every intermediate tensor of a forward pass. Each operation here has its gradient
 written out and keeps its inputs alone, which saves memory and passes over it: LoRA's linear
-layer, the norm, the gated activation, rotary positions, and the loss of answers. Tensors in,
-tensors out; knows nothing of trainers. Imports torch.
+layer, the norm, the gated activation, and the loss of answers. Tensors in, tensors out; knows
+nothing of trainers. Imports torch.
 """
 
 from __future__ import annotations
@@ -126,33 +126,6 @@ class _Swiglu(Function):
         (g,) = gradients
         slope: Any = torch.ops.aten.silu_backward
         return slope(g * up, gate), functional.silu(gate).mul_(g)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Return `x` with rotary positions in the two halves of its last axis.
-
-    Source: Su et al. 2021, "RoFormer".
-    """
-    return cast(Tensor, _Rotate.apply(x, cos, sin))
-
-
-class _Rotate(Function):
-    @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, x: Tensor, cos: Tensor, sin: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        return _rotated(x, cos, sin)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        cos, sin = ctx.saved_tensors
-        return _rotated(gradients[0], cos, -sin), None, None
-
-
-def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    return (x * cos).add_(torch.cat((-second, first), dim=-1).mul_(sin))
 
 
 def answer_loss(hidden_N_C: Tensor, weight_V_C: Tensor, labels_N: Tensor) -> Tensor:

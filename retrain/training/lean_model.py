@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from transformers.activations import SiLUActivation
 
 from retrain.training import shared_prefix
-from retrain.training.lean import lora_linear, rms_norm, swiglu
+from retrain.training.lean import frozen_linear, lora_linear, rms_norm, swiglu
+
+PASSED_ON = torch.zeros(1, 1, 1, 1)  # a mask of four axes, which transformers does not touch
 
 # Architectures whose parts are Llama's: residual blocks of norm, attention, norm and gated MLP.
 LLAMA_LIKE = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3"})
@@ -57,6 +59,14 @@ def _replace(module: Any) -> None:
             module.forward = MethodType(_norm_forward, module)
     elif _is_gated_mlp(module):
         module.forward = MethodType(_mlp_forward, module)
+    elif is_frozen_linear(module):
+        module.forward = MethodType(_linear_forward, module)  # below the first adapter, say
+
+
+def is_frozen_linear(module: Any) -> bool:
+    """Whether the module is a product with a matrix that is not trained, and nothing more."""
+    plain = type(module) is nn.Linear and getattr(module, "bias", None) is None
+    return plain and not module.weight.requires_grad
 
 
 def _is_plain_lora(module: Any) -> bool:
@@ -64,14 +74,12 @@ def _is_plain_lora(module: Any) -> bool:
         return False
     name, base = module.active_adapters[0], module.base_layer
     return (
-        type(base) is nn.Linear
-        and base.bias is None
-        and not base.weight.requires_grad
+        is_frozen_linear(base)
         and not module.lora_variant
         and not module.merged
         and not module.disable_adapters
         and isinstance(module.lora_dropout[name], nn.Identity)
-        and module.lora_B[name].bias is None
+        and getattr(module.lora_B[name], "bias", None) is None
     )
 
 
@@ -93,12 +101,13 @@ def _lora_forward(self: Any, x: Tensor) -> Tensor:
     )
 
 
+def _linear_forward(self: Any, x: Tensor) -> Tensor:
+    return frozen_linear(x, self.weight)
+
+
 def _norm_forward(self: Any, hidden_states: Tensor) -> Tensor:
     return rms_norm(hidden_states, self.weight, self.variance_epsilon)
 
 
 def _mlp_forward(self: Any, x: Tensor) -> Tensor:
     return self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
-
-
-PASSED_ON = torch.zeros(1, 1, 1, 1)  # a mask of four axes, which transformers does not touch

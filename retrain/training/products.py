@@ -38,20 +38,9 @@ def prefers_onednn() -> bool:
     return known and torch.backends.mkldnn.is_available() and neglected_by_mkl(_cpuinfo())
 
 
-def multiplies_bfloat16(cpuinfo: str) -> bool:
-    """Whether the processor that Linux describes so multiplies bfloat16 in hardware."""
-    return bool({"avx512_bf16", "amx_bf16"} & _flags(cpuinfo))
-
-
 def neglected_by_mkl(cpuinfo: str) -> bool:
     """Whether the processor that Linux describes so has AVX-512 and is not Intel's."""
     return "avx512f" in _flags(cpuinfo) and "GenuineIntel" not in cpuinfo
-
-
-@cache
-def fast_bfloat16() -> bool:
-    """Whether this machine's processor multiplies bfloat16."""
-    return multiplies_bfloat16(_cpuinfo())
 
 
 def _flags(cpuinfo: str) -> set[str]:

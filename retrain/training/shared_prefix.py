@@ -101,7 +101,8 @@ def attend(
     rest = _attention(padded[0], keys, values, scale, mask=row.mask_S_T)
     outputs = [_unpadded(rest, row.rests)]
     if row.prefix:
-        outputs.insert(0, _attention(*(x[None] for x in shared), scale)[0])
+        start, start_key, start_value = (x[None] for x in shared)
+        outputs.insert(0, _attention(start, start_key, start_value, scale)[0])
     return torch.cat(outputs)[None], None
 
 
