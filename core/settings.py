@@ -286,7 +286,6 @@ class RetrainSettings(Section):
     gate_min_gain: float = -0.02  # task score may not fall more than this below the live adapter
     gate_max_loss_ratio: float = 1.05  # held-out loss at most 5 % above the live adapter's
     gate_examples: int = Field(default=64, ge=1)
-    price_per_hour: float | None = Field(default=None, ge=0.0)  # of the machine that trains
     trackers: TrackersSettings = TrackersSettings()
 
 

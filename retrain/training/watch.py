@@ -89,7 +89,6 @@ class Watch(TrainerCallback):
             method=self.recipe.method,
             learning_rate=self.recipe.learning_rate,
             max_grad_norm=self.recipe.max_grad_norm,
-            warmup_ratio=self.recipe.warmup_ratio,
             total_steps=state.max_steps,
             train_examples=len(dataset) if hasattr(dataset, "__len__") else None,  # type: ignore[arg-type]
             parameters=model.num_parameters() if hasattr(model, "num_parameters") else None,

@@ -16,6 +16,7 @@ import msgspec
 from core.clock import as_utc
 from core.errors import TrainingError
 from feedback.tables import Adapter, Run
+from retrain.money.training import run_cost
 from retrain.runs.job import OUTCOME_FILE
 from retrain.runs.progress import read_all
 from retrain.runs.spec import JobResult, JobSpec, TrainOutcome
@@ -23,8 +24,6 @@ from retrain.watching.curve import findings_of, points_of
 from retrain.watching.health import Finding, Point, judge_system
 from retrain.watching.system import Use, read_use
 from retrain.watching.tracking import ENVIRONMENT_FILE, flat_numbers
-
-HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +41,17 @@ class RunFacts:
     gate_numbers: Mapping[str, float]
     phases_s: Mapping[str, float]
     use: Use | None
-    price_per_hour: float | None
+    usd_per_hour: float | None
     environment: Mapping[str, Any]
     recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def cost(self) -> float | None:
-        """What the machine's time came to, in the price's currency; None without a price."""
-        if self.use is None or self.price_per_hour is None:
-            return None
-        return self.use.seconds / HOUR_S * self.price_per_hour
+        """What the machine's time came to, in US dollars; None without a price."""
+        return run_cost(self.use.seconds, self.usd_per_hour) if self.use else None
 
 
-def gather(run: Run, adapter: Adapter | None, price_per_hour: float | None) -> RunFacts:
+def gather(run: Run, adapter: Adapter | None, usd_per_hour: float | None) -> RunFacts:
     """Return what is known of the run now; `adapter` is what came of it."""
     folder = Path(run.folder)
     told, use, result = read_all(folder), read_use(folder), JobResult.read(folder)
@@ -72,7 +69,7 @@ def gather(run: Run, adapter: Adapter | None, price_per_hour: float | None) -> R
         gate_numbers=flat_numbers("", evaluations),
         phases_s=result.seconds if result else {},
         use=use,
-        price_per_hour=price_per_hour,
+        usd_per_hour=usd_per_hour,
         environment=_json(folder / ENVIRONMENT_FILE) | _device(run),
         recipe=_recipe(folder),
     )

@@ -97,7 +97,6 @@ class Setup:
     method: str
     learning_rate: float
     max_grad_norm: float
-    warmup_ratio: float
     total_steps: int
     train_examples: int | None = None
     parameters: int | None = None  # of the base model

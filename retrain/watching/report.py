@@ -106,7 +106,7 @@ def _took(facts: RunFacts) -> dict[str, Any]:
     if use.gpu_share is not None:
         rows["GPU busy, mean"] = f"{use.gpu_share:.0%}"
     if facts.cost is not None:
-        rows["cost"] = f"{facts.cost:.4f} at {facts.price_per_hour} per hour"
+        rows["cost"] = f"${facts.cost:.4f} at ${facts.usd_per_hour:.2f} per hour"
     return rows
 
 

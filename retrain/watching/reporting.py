@@ -15,6 +15,7 @@ from sqlmodel import select
 from core.settings import Settings
 from feedback.store import Store
 from feedback.tables import Adapter, Run
+from retrain.money.prices import hourly_price
 from retrain.watching.facts import RunFacts, gather
 from retrain.watching.report import write_report
 
@@ -24,12 +25,12 @@ log = structlog.get_logger()
 def report_run(store: Store, settings: Settings, run_id: str) -> Path:
     """Write the report of a run, and note it on the run's row; return the HTML file.
 
-    Raises: OSError when the folder cannot be written.
+    Raises: OSError when the folder cannot be written; SettingsError for an unknown instance.
     """
     with store.session() as session:
         run = session.get_one(Run, run_id)
         adapter = session.exec(select(Adapter).where(Adapter.run_id == run_id)).first()
-        facts = gather(run, adapter, settings.retrain.price_per_hour)
+        facts = gather(run, adapter, hourly_price(settings.costs))
         _, html = write_report(facts, Path(run.folder))
         run.details = run.details | _noted(facts, html)
         session.add(run)
