@@ -25,6 +25,7 @@ from retrain.runs.progress import Reporter, TrainProgress
 from retrain.runs.spec import CHECKPOINT_FOLDER, JobSpec, TrainOutcome
 from retrain.tokens import Encoded, encode_all
 from retrain.training.answer_trainer import AnswerTrainer
+from retrain.training.checkpointing import EveryMinutes
 from retrain.training.methods import base_for, resolve_dtype, save_trained, trainable
 from retrain.training.watch import Watch
 
@@ -117,6 +118,8 @@ def make_trainer(
     trainer.add_callback(Watch(trainer, reporter, recipe))
     if material.validation and recipe.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(recipe.early_stopping_patience))
+    if recipe.checkpoint_every_minutes is not None:
+        trainer.add_callback(EveryMinutes(recipe.checkpoint_every_minutes))
     return trainer
 
 
