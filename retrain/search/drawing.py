@@ -59,7 +59,7 @@ def draw_history(tried: Sequence[Tried]) -> str:
 def draw_importances(shares: Mapping[str, float]) -> str:
     """Return how much each parameter matters, as bars."""
     height = 0.9 + ROW_IN * len(shares)
-    with canvas((SIZE_IN[0], height), "share of what the best trials have in common", "") as (
+    with canvas((SIZE_IN[0], height), "share of the differences in loss that it explains", "") as (
         figure,
         axes,
     ):

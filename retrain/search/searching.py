@@ -32,7 +32,7 @@ from retrain.runs.spec import JobSpec
 from retrain.search.plan import TRIALS, SearchPlan, settle
 from retrain.search.report import write_results
 from retrain.search.space import Number, Space
-from retrain.search.study import next_trial, open_study, space_of, suggest, trials_wanted
+from retrain.search.study import next_trial, note_end, open_study, space_of, suggest, trials_wanted
 from retrain.search.trials import TrialEnd, Watcher, carry_out
 from retrain.search.values import trial_recipe
 from retrain.watching.health import REINFORCEMENT
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import Trial
 
+WRITE_EVERY_S = 30.0
 MAX_FAILURES = 3  # in a row: then it is not the values. Our choice
 
 
@@ -72,12 +73,13 @@ class Search:
     tell: Listener
     space: Space = field(init=False)
     recipe: Recipe = field(init=False)
+    written_s: float = field(default_factory=monotonic)  # when the report was written
 
     def __post_init__(self) -> None:
         self.space, self.recipe = space_of(self.plan), self.plan.parsed_recipe()
 
     def run(self) -> None:
-        """Carry out trials until the budget is spent, writing the report after each.
+        """Carry out trials until the budget is spent, and write the report.
 
         Raises: TrainingError when several in a row failed: it is not their values then.
         """
@@ -87,10 +89,12 @@ class Search:
             end = self._try(trial)
             if end.state == "unfinished":
                 break
-            self._note(study, trial, end)
-            write_results(study, self.plan, self.space, self.folder)
+            pruned = end.state == "pruned"
+            note_end(study, trial.number, loss=end.loss, pruned=pruned, why=end.why)
+            self._write_now_and_then(study)
             failures = [*failures, str(end.why)] if end.state == "failed" else []
             if len(failures) == MAX_FAILURES:
+                write_results(study, self.plan, self.space, self.folder)
                 raise TrainingError(
                     f"search {self.plan.name}: {MAX_FAILURES} trials failed in a row, the last "
                     f"with: {failures[-1]}"
@@ -119,17 +123,11 @@ class Search:
         self.tell(replace(news, end=end))
         return end
 
-    def _note(self, study: Study, trial: Trial, end: TrialEnd) -> None:
-        """Write the trial's end into the journal: from here on it is done."""
-        from optuna.trial import TrialState
-
-        if end.why:
-            trial.set_user_attr("why", end.why)
-        if end.state == "complete":
-            study.tell(trial.number, end.loss)
-        else:
-            state = TrialState.PRUNED if end.state == "pruned" else TrialState.FAIL
-            study.tell(trial.number, state=state)
+    def _write_now_and_then(self, study: Study) -> None:
+        """Write the report, unless that was just done: its drawings take a second."""
+        if monotonic() - self.written_s >= WRITE_EVERY_S:
+            write_results(study, self.plan, self.space, self.folder)
+            self.written_s = monotonic()
 
     def _time_left_s(self) -> float:
         """Return how long the machine may still work for this search."""

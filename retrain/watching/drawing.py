@@ -24,7 +24,7 @@ from retrain.watching.health import Finding, Point
 
 SIZE_IN = (6.4, 3.0)
 SMALL_SIZE_IN = (6.4, 1.9)
-SMOOTHED_OVER = 20  # a curve of more points than this gets a mean beside it
+SMOOTHED_OVER = 60  # a curve of more points than this gets a mean beside it
 # Stand-ins on the canvas, and what each becomes in the SVG: the page's colour, or its own.
 THEME = {
     "#010101": "var(--ink, #1f2328)",
@@ -75,7 +75,8 @@ def draw_losses(points: Sequence[Point], findings: Sequence[Finding]) -> str:
 def draw_series(points: Sequence[Point], name: str, label: str) -> str:
     """Return one other value of the points (`learning_rate`, `grad_norm`) over the steps."""
     with canvas(SMALL_SIZE_IN, "steps", label) as (figure, axes):
-        _line(axes, [(p.step, value) for p in points if (value := getattr(p, name))], FIRST)
+        known = [(p.step, getattr(p, name)) for p in points]
+        _line(axes, [(step, value) for step, value in known if value is not None], FIRST)
         return svg(figure, f"{label} by step")
 
 

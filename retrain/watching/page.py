@@ -24,7 +24,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
 th, td { text-align: left; vertical-align: top; padding: 0.3rem 0.8rem 0.3rem 0;
   border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
-th { color: var(--muted); font-weight: 600; } svg { width: 100%; height: auto; }
+th { color: var(--muted); font-weight: 600; white-space: nowrap; }
+svg { width: 100%; height: auto; }
 .table { overflow-x: auto; }
 """
 
