@@ -36,7 +36,6 @@ def measure_training(folder: Path, model: Path, extent: Extent, say: Say) -> dic
         "tokens": tokens,
         "trainings": {name: asdict(training) for name, training in trainings.items()},
         "compared": compared(trainings, losses["base"]),
-        "adapter": str(folder / "training-0" / "adapter"),
     }
 
 
