@@ -92,6 +92,7 @@ class Watch(TrainerCallback):
             total_steps=state.max_steps,
             train_examples=len(dataset) if hasattr(dataset, "__len__") else None,  # type: ignore[arg-type]
             parameters=model.num_parameters() if hasattr(model, "num_parameters") else None,
+            vocabulary=getattr(getattr(model, "config", None), "vocab_size", None),
         )
 
     def _note(self, step: int, logs: dict[str, Any]) -> Point:

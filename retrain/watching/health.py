@@ -46,6 +46,7 @@ MIN_CHANGE = 0.001  # of a validation loss. Source: guide, Prevention Techniques
 RISES = 2  # evaluations above the best. Source: guide, Early Stopping: patience of 2-5
 DIVERGED_RATIO = 2.0  # of the lowest mean loss. Our choice: noise does not double it
 DIVERGED_NATS = 1.0  # above the lowest mean loss. Our choice: a small loss doubles easily
+GUESSING_MARGIN = 0.05  # above the first mean, with a loss worse than guessing tokens. Our choice
 EXPLODED_RATIO = 10.0  # of the median gradient norm before. Our choice
 PLATEAU_SHARE = 0.25  # of the steps, after which a loss must have moved. Our choice
 PLATEAU_STEPS = 2 * WINDOW  # so many at least, that two means can be compared
@@ -100,6 +101,7 @@ class Setup:
     total_steps: int
     train_examples: int | None = None
     parameters: int | None = None  # of the base model
+    vocabulary: int | None = None  # tokens: who guesses has a loss of its logarithm
 
 
 def judge(points: Sequence[Point], setup: Setup) -> list[Finding]:
@@ -186,12 +188,17 @@ def find_not_a_number(points: Sequence[Point], setup: Setup) -> Finding | None:
 
 
 def find_divergence(points: Sequence[Point], setup: Setup) -> Finding | None:
-    """Return a reason to stop when the loss is far above its lowest, and above its beginning."""
+    """Return a reason to stop when the loss is far above its lowest, and above its beginning.
+
+    So is one that rises above that of guessing each token: it blew up in the first steps.
+    """
     means = _means([point.loss for point in points if point.loss is not None])
     if len(means) < 2:
         return None
     now, lowest, first = means[-1], min(means), means[0]
-    if now <= max(first, lowest * DIVERGED_RATIO, lowest + DIVERGED_NATS):
+    far_above = now > max(first, lowest * DIVERGED_RATIO, lowest + DIVERGED_NATS)
+    guessing = math.log(setup.vocabulary) if setup.vocabulary else math.inf
+    if not far_above and now <= max(guessing, first * (1 + GUESSING_MARGIN)):
         return None
     step = points[-1].step
     what = (

@@ -59,9 +59,12 @@ def test_a_killed_search_goes_on_from_its_trials_checkpoint(workshop: Workshop) 
     folder = workshop.settings.folder("searches") / "s"
     second = folder / TRIALS / "0001"
     process = subprocess.Popen(
-        [sys.executable, "-m", "loop.cli", "--settings", str(workshop.folder / "ratchet.toml")]
-        + ["search", "run", "desk", "--name", "s", "--recipe", recipe, "--trials", "2", "--json"]
-        + ["--space", str(workshop.folder / "space.toml"), "--pruning", "none"],
+        [
+            *(sys.executable, "-m", "loop.cli"),
+            *("--settings", str(workshop.folder / "ratchet.toml"), "search", "run", "desk"),
+            *("--name", "s", "--recipe", recipe, "--space", str(workshop.folder / "space.toml")),
+            *("--trials", "2", "--pruning", "none", "--json"),
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

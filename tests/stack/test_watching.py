@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import TrainingError
 from retrain.watching.trackers.tensorboard import FOLDER
-from tests.training_world import make_tiny_model, open_workshop
+from tests.training_world import open_workshop
 from tests.unit.test_training_trackers import read_events
 
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
@@ -18,10 +18,10 @@ def test_a_training_that_diverges_is_stopped_and_reported(base_model: Path, tmp_
     """At an absurd learning rate it ends long before its last step; curves, findings and trackers
     keep what there was.
     """
-    shop = open_workshop(tmp_path, make_tiny_model(base_model, tmp_path / "tiny"))
+    shop = open_workshop(tmp_path, base_model)
     shop.dataset(1, range(40))
     recipe = shop.recipe(
-        "absurd", rank=8, learning_rate=0.9, epochs=60, max_grad_norm=1000.0, warmup_ratio=0.01
+        "absurd", learning_rate=0.9, layers=2, epochs=60, batch_size=2, eval_every_steps=40
     )
     with pytest.raises(TrainingError, match=r"lower learning_rate \(0\.9\)"):
         shop.train(shop.request(recipe=recipe))

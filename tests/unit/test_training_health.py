@@ -104,6 +104,17 @@ def test_an_uphill_loss_is_not_yet_divergence(losses: list[float]) -> None:
     assert find_divergence(curve(losses), SETUP) is None
 
 
+def test_a_loss_that_blew_up_at_once_is_divergence() -> None:
+    """Already the first mean is high; worse than guessing, and rising, is lost all the same."""
+    setup = replace(SETUP, vocabulary=49_152)  # guessing costs 10.8
+    points = curve([3.0, 9.0, 10.0, 10.5, 10.6] + [11.5] * 5)
+    assert kinds(points, setup)[0] == "divergence"
+    assert find_divergence(points, SETUP) is None
+    untrained = curve([11.3] * 5 + [11.4] * 5)  # a model of random weights, not rising
+    assert find_divergence(untrained, setup) is None
+    assert find_divergence(curve([9.0] * 5 + [10.0] * 5), setup) is None
+
+
 def test_rewards_in_disguise_are_not_judged_as_losses() -> None:
     """Losses of RLOO and GRPO mean nothing by themselves; only a NaN stops them."""
     setup = replace(SETUP, trainer="grpo")
