@@ -215,8 +215,9 @@ def estimate(
     """Estimate memory and time of a training before it begins; say what would fit."""
     import psutil
 
-    from retrain.estimate import GB, Device, read_shape
+    from retrain.estimate import GB, Device
     from retrain.estimate import estimate as reckon
+    from retrain.model_shape import read_shape
     from retrain.recipe import load_recipe
     from retrain.recipe_plan import plan_of
 

@@ -7,13 +7,9 @@ come out. Source: Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054) for states; K
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-
-from core.errors import DataError
 
 GB = 1e9
 BYTES_16, BYTES_32 = 2, 4
@@ -73,18 +69,6 @@ class Estimate:
     def memory_bytes(self) -> float:
         """All parts together."""
         return sum(self.parts.values())
-
-
-def read_shape(folder: Path) -> Shape:
-    """Return the shape that a model's `config.json` describes.
-
-    Raises: DataError when there is none, or it is of another kind.
-    """
-    path = folder / "config.json"
-    try:
-        return shape_of(json.loads(path.read_text()))
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} does not describe a language model: {error}") from error
 
 
 def shape_of(config: Mapping[str, Any]) -> Shape:

@@ -15,10 +15,10 @@ from retrain.estimate import (
     Plan,
     Shape,
     estimate,
-    read_shape,
     shape_of,
     trained_weights,
 )
+from retrain.model_shape import read_shape
 from retrain.recipe import load_recipe
 from retrain.recipe_plan import plan_of
 
