@@ -1,4 +1,4 @@
-"""A model's folder → its shape, by which memory and time are reckoned. Reads `config.json` alone."""
+"""A model's folder → its shape, by which memory and time are reckoned. Reads one JSON file."""
 
 from __future__ import annotations
 
