@@ -95,7 +95,7 @@ def cost_runs(
         {
             "run": run.id,
             "adapter": made.get(run.id),
-            "seconds": run.details.get("seconds"),
+            "seconds": run.details.get("system", {}).get("seconds"),  # of the machine that trained
             "usd": run.details.get("cost"),
         }
         for run in runs

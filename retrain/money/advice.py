@@ -119,11 +119,15 @@ def _method(situation: Situation) -> tuple[Way, tuple[str, ...]]:
 
 
 def memory_gb(billions: float, table: tuple[tuple[float, float], ...]) -> float:
-    """Return the GPU memory that the guide's table names for a model of that size."""
+    """Return the GPU memory that the guide's table names for a model of that size.
+
+    Beyond its last row the need grows with the size.
+    """
     for limit, needed in table:
         if billions <= limit:
             return needed
-    return table[-1][1]
+    limit, needed = table[-1]
+    return needed * billions / limit
 
 
 def _fits_full(situation: Situation) -> bool:

@@ -16,8 +16,6 @@ from core.settings import Settings
 from feedback.store import Store
 from feedback.tables import Adapter, Run
 from retrain.gate.verdict import decide_all
-from retrain.money.prices import hourly_price
-from retrain.money.training import run_cost
 from retrain.registry import ledger
 from retrain.registry.record import FinishedRun, run_metrics
 from retrain.registry.servable import check_servable
@@ -55,8 +53,7 @@ def register_result(
         ledger.register(session, adapter)
         run.status, run.metrics, run.finished_at = "finished", run_metrics(result), utc_now()
         duration = (run.finished_at - as_utc(run.started_at)).total_seconds()
-        cost = run_cost(duration, hourly_price(settings.costs))
-        run.details = run.details | {"seconds": duration, "cost": cost}
+        run.details = run.details | {"seconds": duration}  # the report adds what the machine cost
         session.add(run)
         session.commit()
     log.info("adapter_registered", adapter=adapter.name, run=run_id, status=adapter.status)

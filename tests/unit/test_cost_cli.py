@@ -70,7 +70,7 @@ def test_what_runs_cost_is_listed_with_their_adapters(registry: Registry) -> Non
     """A run without a price says so."""
     registry.add("run-1")
     with registry.store.session() as session:
-        for number, details in ((1, {"seconds": 1800.0, "cost": 1.53}), (2, {})):
+        for number, details in ((1, {"system": {"seconds": 1800.0}, "cost": 1.53}), (2, {})):
             session.add(
                 Run(
                     id=f"run-{number}", application="desk", dataset_id="desk--d1", recipe="sft",
