@@ -1,8 +1,10 @@
 """RETRAIN's input: a dataset version's folder goes in, examples to learn from come out.
 
 A split is `<folder>/<split>.parquet` with a column `messages`, a list of {role, content}
-that ends with the assistant's answer. Also says which examples are new to an adapter, and
-mixes old ones in. Knows nothing of how examples were chosen, nor of tokens.
+that ends with the assistant's answer; or, for completions, with two columns of texts, `prompt`
+and `completion`. Also says which examples are new to an adapter, and mixes old ones in. Knows
+nothing of how examples were chosen, nor of tokens. Source of the formats: fine-tuning guide,
+"Data Formatting and Structuring".
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from core.errors import DataError
 
 Split = Literal["train", "validation", "test"]
 Message = dict[str, str]
+# The roles of a completion's two texts: no chat template knows them.
+PROMPT, COMPLETION = "prompt", "completion"
 
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation; the last message is the assistant's and is what is learnt."""
+    """One conversation or completion; its last message is what is learnt."""
 
     messages: tuple[Message, ...]
 
@@ -39,6 +43,11 @@ class Example:
     def answer(self) -> str:
         """The reference answer."""
         return self.messages[-1]["content"]
+
+    @property
+    def is_completion(self) -> bool:
+        """Whether this is a text and how it goes on, rather than a conversation."""
+        return self.messages[-1]["role"] == COMPLETION
 
     @cached_property
     def key(self) -> str:
@@ -56,10 +65,16 @@ def load_split(folder: Path, split: Split) -> list[Example]:
     if not path.is_file():
         raise DataError(f"{path} is missing: the dataset version is incomplete, curate it again")
     table = parquet.read_table(path)
-    if "messages" not in table.column_names:
-        raise DataError(f"{path} has no column 'messages' (it has {table.column_names})")
-    rows: list[Any] = table.column("messages").to_pylist()
-    return [_example(row, f"{path}, row {index}") for index, row in enumerate(rows)]
+    if "messages" in table.column_names:
+        rows: list[Any] = table.column("messages").to_pylist()
+        return [_example(row, f"{path}, row {index}") for index, row in enumerate(rows)]
+    if {PROMPT, COMPLETION} <= set(table.column_names):
+        rows = table.select([PROMPT, COMPLETION]).to_pylist()
+        return [_completion(row, f"{path}, row {index}") for index, row in enumerate(rows)]
+    raise DataError(
+        f"{path} has no column 'messages' (it has {table.column_names}), nor 'prompt' and "
+        "'completion': name its columns so"
+    )
 
 
 def without(examples: Sequence[Example], others: Sequence[Example]) -> list[Example]:
@@ -100,6 +115,13 @@ def _example(row: Any, where: str) -> Example:
     if len(messages) < 2 or messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
         raise DataError(f"{where}: a prompt must come first and the assistant's answer last")
     return Example(messages)
+
+
+def _completion(row: dict[str, Any], where: str) -> Example:
+    for name in (PROMPT, COMPLETION):
+        if not isinstance(row[name], str) or not row[name]:
+            raise DataError(f"{where}: {name} must be a text with something in it")
+    return Example(tuple({"role": name, "content": row[name]} for name in (PROMPT, COMPLETION)))
 
 
 def _is_message(turn: Any) -> bool:

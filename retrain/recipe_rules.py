@@ -39,6 +39,9 @@ TRAINER_TABLES: dict[Trainer, str] = {
 }
 # What vLLM can load while it serves. Source: DESIGN, "Adapters on vLLM".
 HOT_SERVED: frozenset[Method] = frozenset({"lora", "qlora"})
+# What PEFT folds into the base model's weights; learnt tokens have none to go to.
+MERGEABLE: frozenset[Method] = frozenset({"lora", "qlora", "dora", "ia3", "oft", "peanut"})
+_BECOMES_BASE = MERGEABLE | {"full"}
 # Preference and reward trainers compare with a reference: the same weights, adapter off.
 _WITH_REFERENCE = frozenset({"lora", "qlora", "dora"})
 
@@ -59,9 +62,10 @@ def serving_faults(recipe: Recipe, max_lora_rank: int) -> list[str]:
     if recipe.trainer == "reward":
         return ["a reward model gives numbers, not answers: it trains rloo and grpo"]
     if recipe.method not in HOT_SERVED:
+        merge = "`ratchet merge` makes a base model of it, or " * (recipe.method in _BECOMES_BASE)
         return [
-            f"vLLM does not load {recipe.method} adapters while it serves: "
-            "`ratchet merge` makes a base model of it, or train with method lora"
+            f"vLLM does not load {recipe.method} adapters while it serves: {merge}"
+            "train with method lora"
         ]
     if recipe.rank is not None and recipe.rank > max_lora_rank:
         return [

@@ -23,7 +23,7 @@ from retrain.gate.verdict import MIN_EXAMPLES, Evaluation
 from retrain.recipe import Recipe
 from retrain.runs.progress import Reporter, TrainProgress
 from retrain.runs.spec import Comparison, JobSpec, trained_folder
-from retrain.tokens import IGNORED, Encoded, encode
+from retrain.tokens import IGNORED, Encoded, encode, use_template
 from retrain.training.methods import load_trained, resolve_dtype
 
 MAX_NEW_TOKENS = 128  # a longer answer is cut and scored as it is
@@ -54,7 +54,9 @@ def evaluate(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> dict[str, Com
     was spoiled since then cannot vouch for itself there.
     """
     with reporter.phase("evaluate"):
-        tokenizer = AutoTokenizer.from_pretrained(spec.base_model, padding_side="left")
+        tokenizer = use_template(
+            AutoTokenizer.from_pretrained(spec.base_model, padding_side="left"), recipe.template
+        )
         sets = _sets(spec, recipe, tokenizer)
         total = 2 * sum(len(questions) for questions in sets.values())
         tell = _counter(reporter, total)
@@ -135,9 +137,8 @@ def _loss(model: Any, tokenizer: Any, encoded: Sequence[Encoded]) -> tuple[float
     labels_B_T = torch.tensor([item.labels + [IGNORED] * pad for item, pad in rows])[:, 1:]
     mask_B_T = torch.tensor([[1] * len(item.input_ids) + [0] * pad for item, pad in rows])
     device = model.device
-    logits_B_T_V = model(input_ids=ids_B_T.to(device), attention_mask=mask_B_T.to(device)).logits[
-        :, :-1
-    ]
+    logits_B_T_V = model(input_ids=ids_B_T.to(device), attention_mask=mask_B_T.to(device)).logits
+    logits_B_T_V = logits_B_T_V[:, -ids_B_T.shape[1] : -1]  # a soft prompt's come first
     known_B_T = labels_B_T != IGNORED
     logits_N_V = logits_B_T_V[known_B_T.to(device)].float()
     nll = functional.cross_entropy(logits_N_V, labels_B_T[known_B_T].to(device), reduction="sum")

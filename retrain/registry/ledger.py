@@ -16,7 +16,14 @@ from pathlib import Path
 from sqlmodel import Session, col, select
 
 from core.clock import utc_now
-from core.errors import DataError, GateError, NotFoundError, RequestError, StateError
+from core.errors import (
+    AdapterRefused,
+    DataError,
+    GateError,
+    NotFoundError,
+    RequestError,
+    StateError,
+)
 from core.files import folder_sha256, write_atomic
 from feedback.tables import Adapter
 from retrain.registry import manifest
@@ -143,11 +150,28 @@ def verify(adapter: Adapter) -> None:
         )
 
 
+def require_servable(adapter: Adapter) -> None:
+    """Return if an engine can load the adapter while it serves.
+
+    Raises: AdapterRefused that says how it can be served otherwise.
+    """
+    if not adapter.servable:
+        known = adapter.model_metadata.get("not_servable_because") or [
+            "vLLM does not hot-load it: `ratchet merge` may make a base model of it"
+        ]
+        raise AdapterRefused(
+            f"adapter {adapter.name} (method {adapter.method}) cannot take traffic: "
+            f"{'; '.join(known)}"
+        )
+
+
 def require_gate_or_override(adapter: Adapter) -> None:
     """Return if the adapter may ask for traffic.
 
-    Raises: GateError that tells why it failed the gate and how an operator can override.
+    Raises: AdapterRefused when no engine could load it; GateError that tells why it failed the
+    gate and how an operator can override.
     """
+    require_servable(adapter)
     if adapter.gate.get("decision") == "pass" or (adapter.override_by and adapter.override_reason):
         return
     reasons = "; ".join(adapter.gate.get("reasons", [])) or "it was never evaluated"

@@ -31,6 +31,12 @@ class FinishedRun:
     base_model: str
     created_by: str
     settings_hash: str = ""  # of the settings that the run was judged by
+    unservable: tuple[str, ...] = ()  # why no engine could hot-load it; none: it can
+
+    @property
+    def method(self) -> str:
+        """The recipe's method; of files alone a qlora cannot be told from a lora."""
+        return str(self.run.hyperparameters.get("method", "lora"))
 
     @property
     def continues(self) -> str | None:
@@ -52,6 +58,8 @@ def adapter_row(folder: Path, finished: FinishedRun) -> Adapter:
         parent_adapter=finished.continues,
         status=metadata["production_status"],
         rank=finished.rank,
+        method=finished.method,
+        servable=not finished.unservable,
         gate=_gate(finished),
         model_metadata=metadata,
         created_by=finished.created_by,
@@ -82,7 +90,8 @@ def run_metrics(result: JobResult) -> dict[str, Any]:
 
 def _metadata(name: str, finished: FinishedRun) -> dict[str, Any]:
     run, dataset, result = finished.run, finished.dataset, finished.result
-    return {
+    reasons = {"not_servable_because": list(finished.unservable)} if finished.unservable else {}
+    return reasons | {
         "model_id": name,
         "base_model": finished.base_model,
         "training_data": {

@@ -54,7 +54,7 @@ def check_servable(folder: Path, engine: EngineSettings) -> ServableAdapter:
     faults = [*_config_faults(config, engine), *_pickle_faults(folder)]
     if faults:
         raise AdapterRefused(f"adapter in {folder} cannot be served: {'; '.join(faults)}")
-    names = _tensor_names(folder / WEIGHTS_FILE)
+    names = list(tensor_shapes(folder / WEIGHTS_FILE))
     strange = [name for name in names if ".lora_A." not in name and ".lora_B." not in name]
     if strange or not names:
         told = strange[0] if strange else "nothing"
@@ -68,7 +68,18 @@ def check_servable(folder: Path, engine: EngineSettings) -> ServableAdapter:
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the PEFT configuration in an adapter's folder.
 
-    Raises: DataError if there is none, or none with a rank.
+    Raises: DataError if there is none, or a LoRA's without a rank.
+    """
+    config = read_adapter_config(folder)
+    if config.get("peft_type", "LORA") == "LORA" and not isinstance(config.get("r"), int):
+        raise DataError(f"{folder / CONFIG_FILE} names no rank 'r': is it a LoRA adapter?")
+    return config
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """Return PEFT's configuration of any kind of adapter.
+
+    Raises: DataError if there is none.
     """
     path = folder / CONFIG_FILE
     try:
@@ -77,8 +88,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path} is missing: {folder} is no PEFT adapter") from error
     except ValueError as error:
         raise DataError(f"{path} is not JSON ({error}): save the adapter again") from error
-    if not isinstance(config, dict) or not isinstance(config.get("r"), int):
-        raise DataError(f"{path} names no rank 'r': is it a LoRA adapter?")
+    if not isinstance(config, dict):
+        raise DataError(f"{path} is no table of values: save the adapter again")
     return config
 
 
@@ -95,14 +106,14 @@ def _config_faults(config: dict[str, Any], engine: EngineSettings) -> list[str]:
     start = config.get("init_lora_weights", True)
     if isinstance(start, str) and start.lower() not in _PLAIN_STARTS:
         faults.append(f"init_lora_weights is {start!r}, train with init_lora_weights true")
-    rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
-    if not 1 <= rank <= engine.max_lora_rank:
+    rank = max([config.get("r") or 0, *(config.get("rank_pattern") or {}).values()])
+    if config.get("peft_type") == "LORA" and not 1 <= rank <= engine.max_lora_rank:
         faults.append(
             f"rank is {rank}, train with a rank from 1 to {engine.max_lora_rank} "
             "or raise engine.max_lora_rank"
         )
     base = str(config.get("base_model_name_or_path"))
-    if not _same_model(base, engine.model):
+    if not same_model(base, engine.model):
         faults.append(
             f"its base model is {base!r}, the engine serves {str(engine.model)!r}: "
             "train on that one or change engine.model"
@@ -110,8 +121,10 @@ def _config_faults(config: dict[str, Any], engine: EngineSettings) -> list[str]:
     return faults
 
 
-def _same_model(name: str, served: Path) -> bool:
-    """Whether both name the same model. Folders may be mounted elsewhere: the last part counts."""
+def same_model(name: str, served: Path) -> bool:
+    """Return whether both are the same model. Folders may be mounted elsewhere: the last part
+    counts.
+    """
     trained = Path(name)
     return trained.name.lower() == served.name.lower() or trained.resolve() == served.resolve()
 
@@ -126,8 +139,8 @@ def _pickle_faults(folder: Path) -> list[str]:
     return []
 
 
-def _tensor_names(path: Path) -> list[str]:
-    """Return the names in a safetensors file's header.
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes in a safetensors file's header.
 
     Raises: DataError if it is cut short or no such file.
     """
@@ -144,4 +157,4 @@ def _tensor_names(path: Path) -> list[str]:
             raise ValueError(f"{path.stat().st_size} bytes instead of {expected}")
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error}): save the adapter again") from error
-    return list(header)
+    return {name: tuple(tensor["shape"]) for name, tensor in header.items()}

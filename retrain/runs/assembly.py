@@ -15,6 +15,8 @@ from sqlmodel import Session
 from core.errors import NotFoundError, TrainingError
 from core.settings import Settings
 from feedback.tables import Adapter, DatasetVersion
+from retrain.defaults import Size, adapted
+from retrain.estimate import read_shape
 from retrain.policy import Mode
 from retrain.recipe import Recipe
 from retrain.registry import ledger
@@ -72,6 +74,20 @@ def job_for(
         gate_examples=settings.retrain.gate_examples,
         trackers=settings.retrain.trackers.settled().model_dump(mode="json"),
     )
+
+
+def fitted(session: Session, settings: Settings, request: TrainRequest, recipe: Recipe) -> Recipe:
+    """Return the recipe for this dataset's size and this base model's, if it asks for that.
+
+    What continues an adapter keeps the gentle values of `[incremental]`.
+
+    Raises: NotFoundError for an unknown dataset; DataError for a base model of unknown shape.
+    """
+    if not recipe.adapt_to_size or request.mode == "incremental":
+        return recipe
+    dataset = find_dataset(session, request.dataset_id)
+    weights = read_shape(settings.engine.model).parameters
+    return adapted(recipe, Size(dataset.train_rows, weights))
 
 
 def find_dataset(session: Session, dataset_id: str) -> DatasetVersion:

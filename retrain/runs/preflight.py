@@ -17,6 +17,7 @@ import pyarrow.parquet as parquet
 from core.errors import DataError, TrainingError
 from core.settings import Settings
 from retrain.recipe import Recipe
+from retrain.recipe_rules import HOT_SERVED
 from retrain.runs.spec import JobSpec
 
 # A checkpoint holds the adapter and two moments of each of its numbers.
@@ -34,7 +35,7 @@ def check_before_run(spec: JobSpec, recipe: Recipe, settings: Settings) -> None:
     """
     _check_dataset(Path(spec.dataset), recipe)
     limit = settings.engine.max_lora_rank
-    if recipe.rank is not None and recipe.rank > limit:
+    if recipe.method in HOT_SERVED and recipe.rank is not None and recipe.rank > limit:
         raise TrainingError(
             f"recipe {recipe.name}: rank is {recipe.rank}, and the engine serves at most {limit}: "
             "lower it, or raise engine.max_lora_rank"
@@ -50,8 +51,11 @@ def _check_dataset(folder: Path, recipe: Recipe) -> None:
         raise DataError(f"{path} is missing: the dataset version is incomplete, curate it again")
     file = parquet.ParquetFile(path)
     columns: list[str] = file.schema_arrow.names
-    if "messages" not in columns:
-        raise DataError(f"{path} has no column 'messages' (it has {columns}): curate it again")
+    if "messages" not in columns and not {"prompt", "completion"} <= set(columns):
+        raise DataError(
+            f"{path} has no column 'messages', nor 'prompt' and 'completion' (it has {columns}): "
+            "curate it again"
+        )
     if file.metadata.num_rows == 0:
         raise DataError(f"{path} is empty: collect more ratings, or lower what curation leaves out")
 

@@ -18,11 +18,11 @@ from feedback.tables import Adapter, Run
 from retrain.gate.verdict import decide_all
 from retrain.registry import ledger
 from retrain.registry.record import FinishedRun, run_metrics
-from retrain.registry.servable import check_servable
+from retrain.registry.servability import servability
 from retrain.registry.shelf import shelve
 from retrain.registry.signing import open_signer
 from retrain.runs.assembly import find_dataset
-from retrain.runs.spec import ADAPTER_FOLDER, JobResult
+from retrain.runs.spec import JobResult, trained_folder
 
 log = structlog.get_logger()
 
@@ -32,18 +32,20 @@ def register_result(
 ) -> Adapter:
     """Judge the adapter, copy it to a name of its own, and write its row and its run's end.
 
-    Raises: AdapterRefused when vLLM could not serve it.
+    Raises: AdapterRefused for pickles and for an adapter of another base model.
     """
     pairs = {name: (pair.candidate, pair.live) for name, pair in result.evaluations.items()}
     with store.session() as session:
         run = session.get_one(Run, run_id)
-        trained = Path(run.folder) / ADAPTER_FOLDER
+        trained = trained_folder(Path(run.folder))
+        found = servability(trained, settings.engine)
         finished = FinishedRun(
             run=run,
             dataset=find_dataset(session, run.dataset_id),
             result=result,
             verdict=decide_all(pairs, settings.retrain),
-            rank=check_servable(trained, settings.engine).rank,
+            rank=found.rank,
+            unservable=found.reasons,
             base_model=str(settings.engine.model),
             created_by=created_by,
             settings_hash=json_sha256(settings.retrain.model_dump(mode="json")),

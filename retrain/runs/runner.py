@@ -31,7 +31,7 @@ from retrain.launchers.launcher import Launcher
 from retrain.launchers.local import LocalLauncher
 from retrain.recipe import Recipe, load_recipe
 from retrain.registry.manifest import code_facts
-from retrain.runs.assembly import TrainRequest, job_for
+from retrain.runs.assembly import TrainRequest, fitted, job_for
 from retrain.runs.attending import attended, is_attended
 from retrain.runs.cancelling import (
     Cancellation,
@@ -67,6 +67,7 @@ def train_adapter(
     recipe = load_recipe(request.recipe).for_mode(request.mode)
     launcher = launcher_for(settings)
     with store.session() as session:
+        recipe = fitted(session, settings, request, recipe)
         run = _new_run(settings, request, recipe, launcher.name)
         spec = job_for(session, settings, request, recipe, run.id)
         check_before_run(spec, recipe, settings)

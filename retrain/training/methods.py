@@ -123,7 +123,7 @@ def save_trained(model: Any, spec: JobSpec, run_folder: Path, tokenizer: Any) ->
         model.peft_config["default"].base_model_name_or_path = spec.base_model_name
     else:
         tokenizer.save_pretrained(partial)
-        model = model.to(_own_dtype(spec.base_model))
+        model = model.to(own_dtype(spec.base_model))
     model.save_pretrained(str(partial))
     if target.exists():  # written by a process that was killed right after
         shutil.rmtree(target)
@@ -287,7 +287,7 @@ def _quantised(folder: str, recipe: Recipe) -> Any:
     )
 
 
-def _own_dtype(base_model: str) -> torch.dtype:
+def own_dtype(base_model: str) -> torch.dtype:
     """Return the type that the base model's weights are stored in."""
     named = AutoConfig.from_pretrained(base_model, local_files_only=True).dtype
     return named if isinstance(named, torch.dtype) else torch.float32

@@ -1,8 +1,8 @@
-"""Supervised fine-tuning of one LoRA adapter with TRL and PEFT: the `train` phase of a job.
+"""Supervised fine-tuning with TRL, by any method: the `train` phase of a job.
 
-Examples and a recipe go in; `adapter/` in the run's folder and a `TrainOutcome` come out.
-Goes on from the newest whole checkpoint when there is one. Knows nothing of tables, gates or
-names of adapters. Imports torch: only the job imports this module.
+Examples and a recipe go in; `adapter/` (or `model/`) in the run's folder and a `TrainOutcome`
+come out. Goes on from the newest whole checkpoint when there is one. Knows nothing of tables,
+gates or names of adapters. Imports torch: only the job imports this module.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from retrain.recipe import Recipe
 from retrain.runs.checkpoints import newest_complete, remove_incomplete
 from retrain.runs.progress import Reporter, TrainProgress
 from retrain.runs.spec import CHECKPOINT_FOLDER, JobSpec, TrainOutcome
-from retrain.tokens import Encoded, encode_all
+from retrain.tokens import Encoded, encode_all, use_template
 from retrain.training.answer_trainer import AnswerTrainer
 from retrain.training.checkpointing import EveryMinutes
 from retrain.training.methods import base_for, resolve_dtype, save_trained, trainable
@@ -47,7 +47,7 @@ def train(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> TrainOutcome:
     """
     set_seed(recipe.seed)
     with reporter.phase("load"):
-        tokenizer = AutoTokenizer.from_pretrained(spec.base_model)
+        tokenizer = use_template(AutoTokenizer.from_pretrained(spec.base_model), recipe.template)
         model = trainable(spec, recipe, base_for(spec, recipe))
     with reporter.phase("tokenize"):
         material = read_material(spec, recipe, tokenizer)
@@ -86,7 +86,11 @@ def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material:
     if spec.mode == "incremental":
         chosen = with_replay(train_examples, seen, share=recipe.replay_share, seed=recipe.seed)
     train, skipped = encode_all(
-        tokenizer, chosen, max_length=recipe.max_length, answer_only=recipe.assistant_only_loss
+        tokenizer,
+        chosen,
+        max_length=recipe.max_length,
+        answer_only=recipe.assistant_only_loss,
+        turns=recipe.learnt_turns,
     )
     validation, _ = encode_all(
         tokenizer, load_split(folder, "validation"), max_length=recipe.max_length

@@ -153,7 +153,7 @@ def test_damaged_weights_are_found(folder: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("{", "is not JSON"), ("[]", "names no rank"), ('{"r": "16"}', "names no rank")],
+    [("{", "is not JSON"), ("[]", "no table of values"), ('{"r": "16"}', "names no rank")],
 )
 def test_broken_configuration_is_found(folder: Path, content: str, told: str) -> None:
     """A configuration that cannot be read is named."""

@@ -19,6 +19,8 @@ class CharTokenizer:
     """A stand-in for a transformers tokenizer: one token per character, a ChatML-like template."""
 
     eos_token = "$"
+    eos_token_id = ord("$")
+    chat_template: str | None = "r:content$"
 
     def __init__(self, *, tail: str = "$\n", before_answer: str = "") -> None:
         self.tail = tail
@@ -35,10 +37,10 @@ class CharTokenizer:
             text += f"{extra}{message['role'][0]}:{message['content']}{self.tail}"
         return text + ("a:" if add_generation_prompt else "")
 
-    def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, Any]:
-        """Return one id per character."""
-        assert not add_special_tokens
-        return {"input_ids": [ord(character) for character in text]}
+    def __call__(self, text: str, *, add_special_tokens: bool = True) -> dict[str, Any]:
+        """Return one id per character, after `^` where special tokens are asked for."""
+        begin = "^" * add_special_tokens
+        return {"input_ids": [ord(character) for character in begin + text]}
 
 
 def shown(ids: list[int]) -> str:
