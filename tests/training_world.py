@@ -45,10 +45,11 @@ class Workshop:
         heard = [] if told is None else told
         return train_adapter(self.store, self.settings, request, progress=heard.append)
 
-    def recipe(self, name: str, **values: object) -> str:
-        """Write a recipe that differs from the shipped one in `values`; return its path."""
-        lines = (FOLDER / "sft-lora.toml").read_text().splitlines()
-        top, after = lines[: lines.index("[incremental]")], lines[lines.index("[incremental]") :]
+    def recipe(self, name: str, *, like: str = "sft-lora", **values: object) -> str:
+        """Write a recipe that differs from a shipped one in `values`; return its path."""
+        lines = (FOLDER / f"{like}.toml").read_text().splitlines()
+        table = next((n for n, line in enumerate(lines) if line.startswith("[")), len(lines))
+        top, after = lines[:table], lines[table:]
         keys = {key: str(value) for key, value in values.items()}
         kept = [line for line in top if line.split(" =")[0] not in keys]
         text = [*kept, *(f"{key} = {value}" for key, value in keys.items()), *after]

@@ -168,10 +168,17 @@ def require_servable(adapter: Adapter) -> None:
 def require_gate_or_override(adapter: Adapter) -> None:
     """Return if the adapter may ask for traffic.
 
-    Raises: AdapterRefused when no engine could load it; GateError that tells why it failed the
-    gate and how an operator can override.
+    Raises: AdapterRefused when no engine could load it; GateError as `require_gate`.
     """
     require_servable(adapter)
+    require_gate(adapter)
+
+
+def require_gate(adapter: Adapter) -> None:
+    """Return if the adapter passed the gate, or an operator let it past.
+
+    Raises: GateError that tells why it failed the gate and how an operator can override.
+    """
     if adapter.gate.get("decision") == "pass" or (adapter.override_by and adapter.override_reason):
         return
     reasons = "; ".join(adapter.gate.get("reasons", [])) or "it was never evaluated"

@@ -55,8 +55,15 @@ def plan_merge(adapter: Adapter, into: Path, engine: EngineSettings) -> Merge:
     """Return what is to be done, after everything that can be checked before any compute.
 
     Raises: DataError when the adapter's files or the base model are not what they were;
-    AdapterRefused for a method that cannot be merged, or another base model.
+    AdapterRefused for a method that cannot be merged, or another base model; StateError for an
+    adapter that learnt from erased data; GateError for one that did not pass the gate.
     """
+    if adapter.tainted_at is not None:
+        raise StateError(
+            f"adapter {adapter.name} is tainted: it learnt from data that were erased since; "
+            "`ratchet retrain` makes one without them"
+        )
+    ledger.require_gate(adapter)
     ledger.verify(adapter)
     trained = Path(adapter.path)
     own_model = not (trained / CONFIG_FILE).is_file()
