@@ -116,3 +116,25 @@ def test_sample_does_not_depend_on_order() -> None:
     assert len(chosen) == 10
     assert chosen == sample(list(reversed(examples)), 10)
     assert len(sample(examples, 99)) == 50
+
+
+def test_completions_are_read(tmp_path: Path) -> None:
+    """Rows of prompt and completion become examples that know that they are none with roles."""
+    rows = pa.table({"prompt": ["1+1=", "2+2="], "completion": ["2", "4"]})
+    pq.write_table(rows, tmp_path / "train.parquet")
+    first, second = load_split(tmp_path, "train")
+    assert first.is_completion
+    assert (first.prompt[0]["content"], second.answer) == ("1+1=", "4")
+    assert first.key != second.key
+    assert not example("a").is_completion
+
+
+@pytest.mark.parametrize(("prompt", "completion"), [("", "2"), ("1+1=", ""), (None, "2")])
+def test_empty_completion_is_named(
+    tmp_path: Path, prompt: str | None, completion: str | None
+) -> None:
+    """A text that is missing is an error with its row."""
+    rows = pa.table({"prompt": ["a", prompt], "completion": ["b", completion]})
+    pq.write_table(rows, tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"row 1: (prompt|completion) must be a text"):
+        load_split(tmp_path, "train")

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import TrainingError
 from retrain.examples import Example
-from retrain.tokens import IGNORED, encode, encode_all
+from retrain.tokens import IGNORED, encode, encode_all, prompt_text
 
 EXAMPLE = Example(
     ({"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello you"})
@@ -79,3 +79,75 @@ def test_too_long_examples_are_left_out_and_counted() -> None:
     assert (len(kept), skipped) == (2, 0)
     kept, skipped = encode_all(CharTokenizer(), [EXAMPLE], max_length=length - 1)
     assert (len(kept), skipped) == (0, 1)
+
+
+def test_every_answer_can_be_learnt() -> None:
+    """With all turns the earlier answer and its end have labels too; the ids stay the same."""
+    talk = Example(
+        (
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "one"},
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": "two"},
+        )
+    )
+    every = encode(CharTokenizer(), talk, turns="all")
+    assert every.input_ids == encode(CharTokenizer(), talk).input_ids
+    assert shown(every.labels) == "________one$" + "_________two$"
+
+
+def test_completion_needs_no_template() -> None:
+    """A text is begun as serving begins it, and its continuation ends with the model's end."""
+    tokenizer = CharTokenizer()
+    tokenizer.chat_template = None
+    text = Example(({"role": "prompt", "content": "1+1="}, {"role": "completion", "content": "2"}))
+    encoded = encode(tokenizer, text)
+    assert shown(encoded.input_ids) == "^1+1=2$"
+    assert shown(encoded.labels) == "_____2$"
+    assert prompt_text(tokenizer, text) == "1+1="
+
+
+def test_prompt_of_a_tokenizer_that_ends_texts_is_not_ended() -> None:
+    """An end that the tokenizer adds to a prompt is taken off."""
+
+    class Ending(CharTokenizer):
+        def __call__(self, text: str, *, add_special_tokens: bool = True) -> dict[str, Any]:
+            ids = super().__call__(text, add_special_tokens=add_special_tokens)["input_ids"]
+            return {"input_ids": ids + [self.eos_token_id] * add_special_tokens}
+
+    text = Example(({"role": "prompt", "content": "a"}, {"role": "completion", "content": "b"}))
+    assert shown(encode(Ending(), text).input_ids) == "^ab$"
+
+
+def test_conversation_without_a_template_is_told_what_would_do() -> None:
+    """A base model without a chat template needs one, or another kind of data."""
+    tokenizer = CharTokenizer()
+    tokenizer.chat_template = None
+    with pytest.raises(TrainingError, match='template = "instruction"'):
+        encode(tokenizer, EXAMPLE)
+
+
+def test_template_that_changes_an_earlier_answer_cannot_teach_it() -> None:
+    """A template that prints earlier answers otherwise is refused with all turns."""
+
+    class Forgetful(CharTokenizer):
+        def apply_chat_template(
+            self,
+            messages: list[dict[str, str]],
+            *,
+            tokenize: bool,
+            add_generation_prompt: bool = False,
+        ) -> str:
+            cut = [
+                message | {"content": "…"}
+                if message["role"] == "assistant" and n < len(messages) - 1
+                else message
+                for n, message in enumerate(messages)
+            ]
+            return super().apply_chat_template(
+                cut, tokenize=tokenize, add_generation_prompt=add_generation_prompt
+            )
+
+    talk = Example((*EXAMPLE.messages, *EXAMPLE.messages))
+    with pytest.raises(TrainingError, match="renders an earlier answer differently"):
+        encode(Forgetful(), talk, turns="all")
