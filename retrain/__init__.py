@@ -4,6 +4,8 @@
     recipe          a training configuration, read from recipes/*.toml
     runs            one run: row, folder, process, progress, registration
     training        the trainers, one flat module each
+    watching        is a training healthy? its report, and who else is told
+    search          the best values of a recipe, by many trainings
     gate            candidate against live: may the adapter ask for traffic?
     registry        names, statuses, hashes, cards and overrides of adapters
 

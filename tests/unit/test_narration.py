@@ -8,6 +8,7 @@ from rich.console import Console
 
 from loop.narration import Narrator
 from retrain.runs.progress import TrainProgress
+from retrain.watching.health import Finding
 
 
 def test_a_finished_training_shows_a_full_bar_and_its_last_loss() -> None:
@@ -29,3 +30,12 @@ def test_a_finished_curation_shows_a_full_bar() -> None:
     with Narrator(Console(file=told, width=120)).curating() as progress:
         progress("write", 8, 9)
     assert "9/9" in told.getvalue().strip().splitlines()[-1]
+
+
+def test_what_is_wrong_with_a_training_is_printed_above_its_bar() -> None:
+    """Severity, what was seen and what to change, as plain words."""
+    file = io.StringIO()
+    finding = Finding("overfitting", "warning", 4, "it rose [a lot]", "fewer epochs", "guide")
+    with Narrator(Console(file=file, width=100)).training() as tell:
+        tell(TrainProgress("train", step=4, total_steps=8, finding=finding))
+    assert "warning: it rose [a lot]: fewer epochs" in file.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,10 +14,12 @@ import pytest
 
 from core.clock import utc_now
 from core.cost_settings import CostSettings
+from core.errors import NotFoundError
 from core.files import write_atomic
 from core.settings import Settings
 from feedback.store import Store
 from feedback.tables import Run
+from loop import cli
 from retrain.runs.progress import FILE, TrainProgress
 from retrain.watching import system
 from retrain.watching.health import Finding
@@ -147,6 +150,27 @@ def test_a_report_that_cannot_be_written_changes_nothing(
     assert "run_report_failed" in capsys.readouterr().out
     with store.session() as session:
         assert session.get_one(Run, "r1").status == "finished"
+
+
+def test_the_report_is_written_anew_on_the_command_line(
+    shop: tuple[Store, Settings, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For people and for scripts; an unknown run is told."""
+    _, settings, folder = shop
+    trained(folder)
+    file = tmp_path / "ratchet.toml"
+    file.write_text(f'data_dir = "{settings.data_dir}"\ncosts.usd_per_hour = 36.0\n')
+
+    def ratchet(*words: str) -> str:
+        cli.app(["--settings", str(file), "runs", "report", *words], standalone_mode=False)
+        return capsys.readouterr().out
+
+    assert "warning: it rose | a lot" in ratchet("r1")
+    told = json.loads(ratchet("r1", "--json"))
+    assert Path(told["markdown"]).read_text().startswith("# Training r1")
+    assert told["cost"] == 0.2
+    with pytest.raises(NotFoundError, match="no run 'r9'"):
+        ratchet("r9")
 
 
 def test_a_page_escapes_what_it_is_given() -> None:
