@@ -21,7 +21,7 @@ from retrain.runs.job import OUTCOME_FILE
 from retrain.runs.progress import read_all
 from retrain.runs.spec import JobResult, JobSpec, TrainOutcome
 from retrain.watching.curve import findings_of, points_of
-from retrain.watching.health import Finding, Point, judge_system
+from retrain.watching.health import Finding, Point, judge_failure, judge_system
 from retrain.watching.system import Use, read_use
 from retrain.watching.tracking import ENVIRONMENT_FILE, flat_numbers
 
@@ -63,7 +63,10 @@ def gather(run: Run, adapter: Adapter | None, usd_per_hour: float | None) -> Run
         error=run.error,
         about=_about(run, adapter),
         points=points,
-        findings=_findings(findings_of(told), use, points),
+        findings=[
+            *judge_failure(run.error or "", points[-1].step if points else 0),
+            *_findings(findings_of(told), use, points),
+        ],
         outcome=result.outcome if result else _outcome(folder),
         gate=adapter.gate if adapter else {},
         gate_numbers=flat_numbers("", evaluations),

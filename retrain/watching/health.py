@@ -29,6 +29,7 @@ Kind = Literal[
     "schedule",
     "idle_device",
     "memory_full",
+    "out_of_memory",
     "tracker",
 ]
 Severity = Literal["stop", "warning", "hint"]
@@ -59,6 +60,9 @@ LARGE_MODEL = 30e9  # parameters. Source: guide, Learning Rate Guidelines
 RATE_TOLERANCE = 0.05  # of the recipe's, before a schedule is doubted. Our choice
 BUSY_SHARE = 0.9  # of the GPU. Source: guide, Monitoring Training Progress: above 90 %
 FULL_SHARE = 0.95  # of the memory. Our choice
+
+# What says so: torch on a GPU and on CPU, Python, and the launcher of a process that was killed.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "memoryerror", "was memory short")
 
 # Source: guide, Learning Rate Guidelines, Starting Points. Methods it does not name have no range.
 _LORA_RATES = (1e-4, 3e-4)
@@ -169,6 +173,18 @@ def judge_system(gpu_busy: float | None, memory_used: float | None, at_step: int
     return found
 
 
+def judge_failure(error: str, at_step: int) -> list[Finding]:
+    """Return what the end of a failed run says: whether memory was short."""
+    if not any(words in error.lower() for words in OUT_OF_MEMORY):
+        return []
+    what = "the run ended for want of memory"
+    mend = (
+        "lower batch_size and raise gradient_accumulation, set gradient_checkpointing = true, or "
+        'dtype = "bfloat16"'
+    )
+    return [Finding("out_of_memory", "stop", at_step, what, mend, ISSUES)]
+
+
 def find_not_a_number(points: Sequence[Point], setup: Setup) -> Finding | None:
     """Return a reason to stop when the newest loss or gradient is not finite."""
     if not points:
@@ -219,21 +235,19 @@ def _means(losses: Sequence[float]) -> list[float]:
 
 
 def _find_gradient_explosion(points: Sequence[Point], setup: Setup) -> Finding | None:
-    norms = [(p.step, p.grad_norm) for p in points if p.grad_norm is not None]
+    norms = [point.grad_norm for point in points if point.grad_norm is not None]
     if len(norms) < 2 * WINDOW:
         return None
-    for at in range(2 * WINDOW, len(norms) + 1, WINDOW):
-        usual = median(norm for _, norm in norms[: at - WINDOW])
-        now = median(norm for _, norm in norms[at - WINDOW : at])
-        if now > max(usual * EXPLODED_RATIO, setup.max_grad_norm):
-            step = norms[at - 1][0]
-            what = f"gradient norm is {now:.2g} about step {step}, {usual:.2g} before"
-            mend = (
-                f"lower learning_rate ({setup.learning_rate}); max_grad_norm "
-                f"({setup.max_grad_norm}) cuts the steps meanwhile"
-            )
-            return Finding("gradient_explosion", "warning", step, what, mend, MONITORING)
-    return None
+    usual, now = median(norms[:-WINDOW]), median(norms[-WINDOW:])
+    if now <= max(usual * EXPLODED_RATIO, setup.max_grad_norm):
+        return None
+    step = points[-1].step
+    what = f"gradient norm is {now:.2g} about step {step}, {usual:.2g} before"
+    mend = (
+        f"lower learning_rate ({setup.learning_rate}); max_grad_norm ({setup.max_grad_norm}) "
+        "cuts the steps meanwhile"
+    )
+    return Finding("gradient_explosion", "warning", step, what, mend, MONITORING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,14 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import platform
+import signal
+import sys
+import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -124,12 +127,29 @@ def tracked(reporter: Reporter, openers: Mapping[str, Opener] | None = None) -> 
     reporter.listeners.append(tracking.hear)
     ok = False
     try:
-        with sampled(folder) as tracking.sampler:
+        with _ended_as_exit(), sampled(folder) as tracking.sampler:
             yield reporter
         ok = True
     finally:
         reporter.listeners.remove(tracking.hear)
         tracking.finish(folder, ok=ok)
+
+
+@contextmanager
+def _ended_as_exit() -> Generator[None]:
+    """Let a cancelled job (SIGTERM) leave by its `finally`s, so that its trackers are closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what signals do
+        return
+
+    def leave(number: int, _: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def openers_for(settings: TrackersSettings) -> dict[str, Opener]:

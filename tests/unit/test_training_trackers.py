@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import signal
 import struct
 import time
 from collections.abc import Mapping
@@ -207,6 +208,12 @@ def test_trackers_are_told_of_a_training_that_failed(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert ear.ok is False
     assert reporter.listeners == []
+    ear.ok = None
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit), tracked(reporter, {"ear": lambda _: ear}):
+        signal.raise_signal(signal.SIGTERM)  # as a run that is cancelled
+    assert ear.ok is False
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_machine_and_versions_are_kept(tmp_path: Path) -> None:
