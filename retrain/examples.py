@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import pyarrow.parquet as parquet
 
@@ -26,6 +26,16 @@ Split = Literal["train", "validation", "test"]
 Message = dict[str, str]
 # The roles of a completion's two texts: no chat template knows them.
 PROMPT, COMPLETION = "prompt", "completion"
+
+
+class Keyed(Protocol):
+    """What is told apart, in any dataset version, by its key."""
+
+    @property
+    def key(self) -> str: ...
+
+
+K = TypeVar("K", bound=Keyed)
 
 
 @dataclass(frozen=True)
@@ -77,15 +87,13 @@ def load_split(folder: Path, split: Split) -> list[Example]:
     )
 
 
-def without(examples: Sequence[Example], others: Sequence[Example]) -> list[Example]:
+def without(examples: Sequence[K], others: Sequence[K]) -> list[K]:
     """Return the examples that do not occur among `others`."""
     keys = {example.key for example in others}
     return [example for example in examples if example.key not in keys]
 
 
-def with_replay(
-    train: Sequence[Example], seen: Sequence[Example], *, share: float, seed: int
-) -> list[Example]:
+def with_replay(train: Sequence[K], seen: Sequence[K], *, share: float, seed: int) -> list[K]:
     """Return what is new in `train`, plus old examples so that they are `share` of the result.
 
     Old ones are a sample of those of `train` that are in `seen` too: what was taken out of the

@@ -14,9 +14,9 @@ from sqlmodel import Session
 
 from core.errors import NotFoundError, TrainingError
 from core.settings import Settings
-from feedback.tables import Adapter, DatasetVersion
+from feedback.tables import Adapter, DatasetVersion, Run
 from retrain.defaults import Size, adapted
-from retrain.estimate import read_shape
+from retrain.model_shape import read_shape
 from retrain.policy import Mode
 from retrain.recipe import Recipe
 from retrain.registry import ledger
@@ -72,6 +72,8 @@ def job_for(
         recipe=recipe.model_dump(mode="json", exclude={"incremental"}),
         threads=len(os.sched_getaffinity(0)),
         gate_examples=settings.retrain.gate_examples,
+        reward_model=_reward_model(session, recipe),
+        live_trainer=_trainer_of(session, live) if live else None,
         trackers=settings.retrain.trackers.settled().model_dump(mode="json"),
     )
 
@@ -99,6 +101,21 @@ def find_dataset(session: Session, dataset_id: str) -> DatasetVersion:
     if dataset is None:
         raise NotFoundError(f"no dataset version {dataset_id!r}: `ratchet curate` makes one")
     return dataset
+
+
+def _reward_model(session: Session, recipe: Recipe) -> str | None:
+    """Return the folder of the reward model that the recipe names: an adapter's, or one by path."""
+    name = recipe.reinforce.reward_model if recipe.reinforce else None
+    if name is None:
+        return None
+    path = Path(name)
+    return str(path.resolve()) if path.is_dir() else ledger.find(session, name).path
+
+
+def _trainer_of(session: Session, adapter: Adapter) -> str | None:
+    """Return by what the adapter was trained; None of one that was made elsewhere."""
+    run = session.get(Run, adapter.run_id)
+    return run.hyperparameters.get("trainer") if run else None
 
 
 def _require_continuable(live: Adapter | None, recipe: Recipe, settings: Settings) -> None:

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from io import TextIOBase
 from pathlib import Path
 from typing import cast
@@ -44,14 +45,16 @@ def run_job(reporter: Reporter) -> JobResult:
         from transformers.utils.logging import disable_progress_bar
 
         from retrain.gate import evaluation
-        from retrain.training import sft
+
+        trainer = import_module(f"retrain.training.{recipe.trainer}")
     disable_progress_bar()
     torch.set_num_threads(spec.threads)
     outcome = _finished_training(run_folder)
     if outcome is None:
-        outcome = sft.train(spec, recipe, reporter)
+        outcome = trainer.train(spec, recipe, reporter)
         write_atomic(run_folder / OUTCOME_FILE, msgspec.json.encode(outcome))
-    evaluations = evaluation.evaluate(spec, recipe, reporter) if spec.evaluated else {}
+    judge = trainer if recipe.trainer == "reward" else evaluation
+    evaluations = judge.evaluate(spec, recipe, reporter) if spec.evaluated else {}
     result = JobResult(outcome, evaluations, reporter.seconds)
     result.write(run_folder)
     reporter.tell(TrainProgress("done"))

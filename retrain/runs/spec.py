@@ -52,6 +52,7 @@ class JobSpec:
     threads: int
     gate_examples: int  # at most, over all sets
     reward_model: str | None = None  # folder; what RLOO and GRPO are paid by
+    live_trainer: str | None = None  # of the live adapter's run: what of `seen_dataset` it learnt
     trackers: dict[str, Any] = field(default_factory=dict[str, Any])  # of the settings
     evaluated: bool = True  # False: only trained, as the trials of a search are
 
@@ -96,6 +97,7 @@ class TrainOutcome:
     skipped_too_long: int
     tokens_per_s: float | None
     trainable_parameters: int
+    measures: dict[str, float] = field(default_factory=dict[str, float])  # of preferences, rewards
 
 
 @dataclass(frozen=True, slots=True)
