@@ -6,7 +6,7 @@ draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import msgspec
 
 from core.clock import as_utc
 from core.errors import TrainingError
+from core.tracking_settings import TrackersSettings
 from feedback.tables import Adapter, Run
 from retrain.money.training import run_cost
 from retrain.runs.job import OUTCOME_FILE
@@ -23,7 +24,7 @@ from retrain.runs.spec import JobResult, JobSpec, TrainOutcome
 from retrain.watching.curve import findings_of, points_of
 from retrain.watching.health import Finding, Point, judge_failure, judge_system
 from retrain.watching.system import Use, read_use
-from retrain.watching.tracking import ENVIRONMENT_FILE, flat_numbers
+from retrain.watching.tracking import ENVIRONMENT_FILE, flat_numbers, openers_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class RunFacts:
     usd_per_hour: float | None
     environment: Mapping[str, Any]
     recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    trackers: Sequence[str] = ()  # who was to be told
 
     @property
     def cost(self) -> float | None:
@@ -55,7 +57,7 @@ def gather(run: Run, adapter: Adapter | None, usd_per_hour: float | None) -> Run
     """Return what is known of the run now; `adapter` is what came of it."""
     folder = Path(run.folder)
     told, use, result = read_all(folder), read_use(folder), JobResult.read(folder)
-    points = points_of(told)
+    points, spec = points_of(told), _spec(folder)
     evaluations = msgspec.to_builtins(result.evaluations) if result else {}
     return RunFacts(
         run_id=run.id,
@@ -74,7 +76,8 @@ def gather(run: Run, adapter: Adapter | None, usd_per_hour: float | None) -> Run
         use=use,
         usd_per_hour=usd_per_hour,
         environment=_json(folder / ENVIRONMENT_FILE) | _device(run),
-        recipe=_recipe(folder),
+        recipe=spec.recipe if spec else {},
+        trackers=_trackers(spec) if spec else (),
     )
 
 
@@ -114,11 +117,15 @@ def _outcome(folder: Path) -> TrainOutcome | None:
     return msgspec.json.decode(path.read_bytes(), type=TrainOutcome) if path.is_file() else None
 
 
-def _recipe(folder: Path) -> dict[str, Any]:
+def _spec(folder: Path) -> JobSpec | None:
     try:
-        return JobSpec.read(folder).recipe
+        return JobSpec.read(folder)
     except TrainingError:  # it failed before it had a job
-        return {}
+        return None
+
+
+def _trackers(spec: JobSpec) -> tuple[str, ...]:
+    return tuple(openers_for(TrackersSettings.model_validate(spec.trackers)))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def page_of(facts: RunFacts) -> Page:
         Part("Outcome", [_table(_outcome(facts))]),
         Part("Gate", [_table(_gate(facts))]),
         Part("What it took", [_table(_took(facts))]),
-        Part("About", [_table(facts.about)]),
+        Part("About", [_table({**facts.about, "trackers": facts.trackers})]),
         Part("Settings", [_table(facts.recipe)]),
         Part("Versions and machine", [_table(_flat(facts.environment))]),
     ]

@@ -49,6 +49,7 @@ def report_ended_run(store: Store, settings: Settings, run_id: str) -> None:
 def _noted(facts: RunFacts, html: Path) -> dict[str, Any]:
     noted: dict[str, Any] = {
         "report": str(html),
+        "trackers": list(facts.trackers),
         "findings": [f"{one.severity}: {one.what}" for one in facts.findings],
     }
     if facts.use is not None:

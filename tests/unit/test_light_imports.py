@@ -8,7 +8,15 @@ from pathlib import Path
 
 LIGHT = ", ".join(
     f"retrain.{name}"
-    for name in ("policy", "gate.verdict", "registry.ledger", "runs.runner", "state", "model")
+    for name in (
+        "policy",
+        "gate.verdict",
+        "registry.ledger",
+        "runs.runner",
+        "search.searching",
+        "state",
+        "model",
+    )
 )
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets")
 

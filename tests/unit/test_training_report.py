@@ -98,6 +98,7 @@ def test_report_of_a_finished_run_shows_all_that_is_known(
         "| peak memory of the process | 2.00 GB |",
         "| cost | $0.2000 at $36.00 per hour |",
         "| seed | 42 |",
+        "| trackers | tensorboard |",
         "| learning_rate | 0.0003 |",
     ):
         assert words in text
@@ -112,6 +113,7 @@ def test_report_of_a_finished_run_shows_all_that_is_known(
     assert details["findings"][0] == "warning: it rose | a lot"
     assert details["system"] == {"seconds": 20.0, "peak_rss_gb": 2.0, "cpu": 1.5}
     assert details["cost"] == 0.2
+    assert details["trackers"] == ["tensorboard"]
 
 
 def test_report_of_a_failed_run_says_what_to_change(shop: tuple[Store, Settings, Path]) -> None:
