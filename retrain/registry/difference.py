@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from core.errors import DataError
 from feedback.tables import Adapter
+from retrain.recipe_rules import HOT_SERVED
 from retrain.registry.servable import WEIGHTS_FILE, read_config
 
 Matrices = dict[str, NDArray[np.float32]]
@@ -60,7 +61,7 @@ def distance(old: Adapter, new: Adapter) -> Distance | None:
 
     Raises: DataError when a file cannot be read as one.
     """
-    if not (old.rank and new.rank):
+    if not (old.rank and new.rank) or {old.method, new.method} - HOT_SERVED:
         return None
     before, after = _sums(Path(old.path)), _sums(Path(new.path))
     inner, square_old, square_new = 0.0, 0.0, 0.0

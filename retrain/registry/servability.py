@@ -92,8 +92,9 @@ def _mend(method: str) -> str:
 
 
 def _rank(config: dict[str, Any]) -> int:
-    rank = config.get("r")
-    return rank if isinstance(rank, int) else 0
+    rank = config.get("r")  # an OFT's and a PEANuT's is something else
+    low_rank = config.get("peft_type", "LORA") == "LORA"
+    return rank if low_rank and isinstance(rank, int) else 0
 
 
 def _refuse_pickles(folder: Path) -> None:

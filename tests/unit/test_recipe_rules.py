@@ -149,7 +149,7 @@ def test_shape_of_other_methods_is_compared() -> None:
         "scaling": 1.0,
     }
     assert load_recipe("sft-peanut").differences(peanut) == [
-        "rank is 8, the recipe says 32",
+        "rank is 8, the recipe says 16",
         "peanut.depth is 1, the recipe says 0",
     ]
 
