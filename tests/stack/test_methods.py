@@ -338,15 +338,18 @@ def test_merge_that_answers_otherwise_is_not_written(
     assert not into.exists()
 
 
+@pytest.mark.parametrize(("method", "rank"), [("dora", 16), ("full", 0)])
 def test_run_of_an_unservable_method_is_registered_and_merged(
-    workshop: Workshop, tmp_path: Path
+    workshop: Workshop, tmp_path: Path, method: str, rank: int
 ) -> None:
     """From the request to a base model: judged, refused traffic with the mend, and merged."""
-    recipe = workshop.recipe("dora", like="sft-dora", rank=4, epochs=1, learning_rate=0.01)
+    recipe = workshop.recipe(method, like=f"sft-{method}", epochs=1, learning_rate=0.01)
     adapter = workshop.train(workshop.request(recipe=recipe))
-    assert (adapter.method, adapter.servable, adapter.rank) == ("dora", False, 4)
+    assert (adapter.method, adapter.servable, adapter.rank) == (method, False, rank)
     assert adapter.gate["decision"]
-    with pytest.raises(AdapterRefused, match=r"method dora\) cannot take traffic.*ratchet merge"):
+    with pytest.raises(
+        AdapterRefused, match=rf"method {method}\) cannot take traffic.*ratchet merge"
+    ):
         ledger.require_gate_or_override(adapter)
 
     with workshop.store.session() as session:
