@@ -14,7 +14,6 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -59,7 +58,7 @@ class Example:
         """Whether this is a text and how it goes on, rather than a conversation."""
         return self.messages[-1]["role"] == COMPLETION
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Equal conversations have equal keys, in any dataset version; 64 hex characters."""
         turns = [[message["role"], message["content"]] for message in self.messages]
@@ -108,7 +107,7 @@ def with_replay(train: Sequence[K], seen: Sequence[K], *, share: float, seed: in
     return new + random.Random(seed).sample(old, min(wanted, len(old)))
 
 
-def sample(examples: Sequence[Example], count: int) -> list[Example]:
+def sample(examples: Sequence[K], count: int) -> list[K]:
     """Return at most `count` examples, always the same ones, whatever their order."""
     return sorted(examples, key=lambda example: example.key)[:count]
 

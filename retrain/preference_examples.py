@@ -14,7 +14,6 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ class Pair:
         """Whether a model decided it, not a person."""
         return self.source == AI_JUDGE
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Equal pairs have equal keys, in any dataset version; 64 hex characters."""
         return _key(self.prompt, self.chosen, self.rejected)
@@ -65,7 +64,7 @@ class Label:
     wanted: bool
     weight: float = 1.0  # inverse exposure of the adapter that answered: 1 on average
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Equal labels have equal keys, in any dataset version; 64 hex characters."""
         return _key(self.prompt, self.completion, str(self.wanted))

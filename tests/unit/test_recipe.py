@@ -93,7 +93,7 @@ def test_adapter_of_the_same_shape_can_be_continued() -> None:
         "r": recipe.rank,
         "lora_alpha": recipe.alpha,
         "lora_dropout": recipe.dropout,
-        "target_modules": list(reversed(recipe.target_modules)),
+        "target_modules": list(reversed(recipe.target_modules or ())),
         "layers_to_transform": [28, 29],
         "use_rslora": False,
     }
