@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
 from core.settings import FILE_VARIABLE, EngineSettings, Settings
 from serving.launcher import run_engine
@@ -29,6 +30,14 @@ def _own_settings_file() -> Iterator[None]:
         os.environ.pop(FILE_VARIABLE, None)
     else:
         os.environ[FILE_VARIABLE] = before
+
+
+@pytest.fixture(autouse=True)
+def _own_logs() -> Iterator[None]:
+    """Let no test write its logs to a stream that a command in another test sent them to."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
