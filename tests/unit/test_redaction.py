@@ -247,4 +247,4 @@ def test_no_text_makes_it_slow(part: str, end: str) -> None:
     text = part * (100_000 // len(part)) + end
     began = time.thread_time()
     redact(text)
-    assert time.thread_time() - began < 2
+    assert time.thread_time() - began < 5  # seconds; a text that backtracks takes minutes

@@ -67,7 +67,7 @@ def test_a_dataset_without_its_file_columns_or_rows_is_told(
     with pytest.raises(DataError, match=r"train\.parquet is missing"):
         check_before_run(spec, recipe(), settings)
     write(spec, pa.table({"text": ["Hi"]}))
-    with pytest.raises(DataError, match=r"no column 'messages' \(it has \['text'\]\)"):
+    with pytest.raises(DataError, match=r"no column 'messages'.*\(it has \['text'\]\)"):
         check_before_run(spec, recipe(), settings)
     write(spec, pa.Table.from_pylist([ROW]).slice(0, 0))
     with pytest.raises(DataError, match="is empty: collect more ratings"):
