@@ -24,6 +24,7 @@ from pydantic_settings import (
 from core.cost_settings import CostSettings
 from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
 from core.errors import SettingsError
+from core.gate_settings import GateSettings
 from core.launcher_settings import LaunchersSettings
 from core.patterns import check_patterns
 from core.registry_settings import RegistrySettings
@@ -283,9 +284,6 @@ class RetrainSettings(Section):
     incremental_max_share: float = 0.30  # more new data than that: full retraining
     max_increments: int = 5  # then a full retraining, so that errors do not add up
     cooldown_s: float = 3_600.0
-    gate_min_gain: float = -0.02  # task score may not fall more than this below the live adapter
-    gate_max_loss_ratio: float = 1.05  # held-out loss at most 5 % above the live adapter's
-    gate_examples: int = Field(default=64, ge=1)
     trackers: TrackersSettings = TrackersSettings()
 
 
@@ -351,6 +349,7 @@ class Settings(BaseSettings):
     retrain: RetrainSettings = RetrainSettings()
     registry: RegistrySettings = RegistrySettings()
     costs: CostSettings = CostSettings()
+    gate: GateSettings = GateSettings()
     launchers: LaunchersSettings = LaunchersSettings()
     canary: CanarySettings = CanarySettings()
     prices: dict[str, PriceSettings] = {}
@@ -377,7 +376,9 @@ class Settings(BaseSettings):
         """The folder of the processes' spools, which without Kafka are the event log."""
         return self.data_dir / "spool"
 
-    def folder(self, name: Literal["datasets", "runs", "searches", "adapters", "reports"]) -> Path:
+    def folder(
+        self, name: Literal["datasets", "runs", "searches", "adapters", "evaluations", "reports"]
+    ) -> Path:
         """Return (and make) the folder in which a stage keeps its files."""
         path = (self.data_dir / name).resolve()
         path.mkdir(parents=True, exist_ok=True)

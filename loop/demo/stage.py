@@ -49,8 +49,10 @@ port = {console_port}
 
 [retrain]
 recipe = {recipe}
-gate_examples = 48
 cooldown_s = 0
+
+[gate]
+examples = 24
 
 [canary]
 shares = [0.2, 0.5]

@@ -7,6 +7,7 @@ continue the live adapter. Reads rows in the caller's session and writes nothing
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from core.errors import NotFoundError, TrainingError
 from core.settings import Settings
 from feedback.tables import Adapter, DatasetVersion, Run
 from retrain.defaults import Size, adapted
+from retrain.gate.suite_files import load_suites
+from retrain.gate.wins import find_wins
 from retrain.model_shape import read_shape
 from retrain.policy import Mode
 from retrain.recipe import Recipe
 from retrain.registry import ledger
 from retrain.registry.servable import read_config
-from retrain.runs.spec import JobSpec
+from retrain.runs.spec import GateSpec, JobSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +74,32 @@ def job_for(
         live_adapter=live.path if live else None,
         recipe=recipe.model_dump(mode="json", exclude={"incremental"}),
         threads=len(os.sched_getaffinity(0)),
-        gate_examples=settings.retrain.gate_examples,
+        gate_examples=settings.gate.examples,
+        gate=gate_for(session, settings, [row.id for row in (dataset, seen) if row], live),
         reward_model=_reward_model(session, recipe),
         live_trainer=_trainer_of(session, live) if live else None,
         trackers=settings.retrain.trackers.settled().model_dump(mode="json"),
+    )
+
+
+def gate_for(
+    session: Session, settings: Settings, datasets: Sequence[str], live: Adapter | None
+) -> GateSpec:
+    """Return what the gate asks of a candidate that is compared with `live`, and whom.
+
+    Raises: SettingsError for a suite that is none.
+    """
+    rules = settings.gate
+    engine = settings.engine
+    return GateSpec(
+        suites=load_suites(rules),
+        answers=rules.answers,
+        engine=engine.replicas[0] if engine.replicas else engine.url,
+        concurrent=rules.concurrent,
+        max_tokens=rules.max_tokens,
+        wins=find_wins(session, datasets, live.name) if live else (),
+        encoder=str(rules.encoder.resolve()) if rules.encoder else None,
+        usd_per_hour=settings.costs.usd_per_hour,
     )
 
 

@@ -183,7 +183,7 @@ def test_completions_are_learnt(workshop: Workshop, tmp_path: Path) -> None:
     reporter = Reporter(io.StringIO(), tmp_path)
     outcome = sft.train(spec, recipe, reporter)
     assert outcome.train_examples == 12
-    assert evaluate(spec, recipe, reporter)["test"].candidate.examples == 8
+    assert evaluate(spec, recipe, reporter).evaluations["test"].candidate.examples == 8
 
 
 @pytest.mark.parametrize("method", ["prefix", "full"])
@@ -196,7 +196,7 @@ def test_result_is_evaluated(workshop: Workshop, tmp_path: Path, method: str) ->
     spec = spec_of(workshop, recipe)
     reporter = Reporter(io.StringIO(), tmp_path)
     sft.train(spec, recipe, reporter)
-    compared = evaluate(spec, recipe, reporter)["test"]
+    compared = evaluate(spec, recipe, reporter).evaluations["test"]
     assert compared.candidate.loss < compared.live.loss
 
 

@@ -48,8 +48,10 @@ min_examples = 10
 test_share = 0.3
 [retrain]
 recipe = "{recipe}"
-gate_examples = 8
 cooldown_s = 0
+[gate]
+suites = ["wins"]
+examples = 8
 [canary]
 shares = [0.5]
 min_ratings = 20
