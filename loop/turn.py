@@ -22,7 +22,8 @@ from retrain.policy import Plan, decide
 from retrain.requests import open_requests, take_up
 from retrain.runs.assembly import TrainRequest
 from retrain.runs.runner import train_adapter
-from retrain.state import Signals, read_state
+from retrain.signals import read_signals
+from retrain.state import live_adapter, read_state
 
 POLL_S = 0.5
 
@@ -92,12 +93,12 @@ def plan_training(
 
     A training that was asked for and not taken up yet counts as a person's wish.
     """
+    now, rules = utc_now(), parts.settings.retrain
     with parts.store.session() as session:
-        wishes = open_requests(session, application)
-        wish = f"{wishes[0].requested_by}: {wishes[0].reason}" if wishes else None
-        signals = Signals(requested_by=requested_by or wish)
+        live = live_adapter(session, application)
+        signals = read_signals(session, rules, application, live, now, requested_by=requested_by)
         state = read_state(session, parts.settings, application, dataset.id, signals)
-    return decide(state, parts.settings.retrain, utc_now())
+    return decide(state, rules, now)
 
 
 def retrain(
