@@ -9,21 +9,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from core.clock import utc_now
 from core.errors import NotFoundError, StateError, TrainingError
 from curation.pipeline import EVERYTHING, build_dataset
 from curation.selection import Selection
 from feedback.tables import Adapter, Application, DatasetVersion, Rollout
 from loop.conductor import Conductor
 from loop.narration import Narrator
+from loop.planning import Wish, plan_on
 from loop.stages import ACTIVE_STATES
 from loop.wiring import Parts
-from retrain.policy import Plan, decide
+from retrain.policy import Plan
 from retrain.requests import open_requests, take_up
 from retrain.runs.assembly import TrainRequest
 from retrain.runs.runner import train_adapter
-from retrain.signals import read_signals
-from retrain.state import live_adapter, read_state
 
 POLL_S = 0.5
 
@@ -48,7 +46,7 @@ def turn(
     Raises: NotFoundError for an unknown application, DataError with too few examples,
     TrainingError, GateError when the gate says no.
     """
-    _application(parts, application)  # before anything is done for it
+    require_application(parts, application)  # before anything is done for it
     ingest(parts)
     dataset = curate(parts, application, narrator)
     plan = plan_training(parts, application, dataset, requested_by=requested_by)
@@ -74,7 +72,7 @@ def curate(
 
     Raises: NotFoundError for an unknown application, DataError with too few examples.
     """
-    _application(parts, application)
+    require_application(parts, application)
     with narrator.curating() as progress:
         dataset = build_dataset(
             parts.store, parts.settings, application, progress=progress, source=source
@@ -87,18 +85,18 @@ def curate(
 
 
 def plan_training(
-    parts: Parts, application: str, dataset: DatasetVersion, *, requested_by: str | None = None
+    parts: Parts,
+    application: str,
+    dataset: DatasetVersion,
+    *,
+    requested_by: str | None = None,
+    recipe: str | None = None,
 ) -> Plan:
     """Ask the retraining policy whether, how and why to train on `dataset`.
 
     A training that was asked for and not taken up yet counts as a person's wish.
     """
-    now, rules = utc_now(), parts.settings.retrain
-    with parts.store.session() as session:
-        live = live_adapter(session, application)
-        signals = read_signals(session, rules, application, live, now, requested_by=requested_by)
-        state = read_state(session, parts.settings, application, dataset.id, signals)
-    return decide(state, rules, now)
+    return plan_on(parts, application, dataset.id, Wish(requested_by, recipe))
 
 
 def retrain(
@@ -120,7 +118,7 @@ def retrain(
         application=application,
         dataset_id=dataset.id,
         mode=plan.mode,
-        parent_adapter=_application(parts, application).live_adapter,
+        parent_adapter=require_application(parts, application).live_adapter,
         recipe=recipe or parts.settings.retrain.recipe,
         reason=plan.reason,
         created_by="ratchet",
@@ -187,7 +185,8 @@ def _wait(parts: Parts, rollout_id: str, narrator: Narrator, while_in: frozenset
         time.sleep(POLL_S)
 
 
-def _application(parts: Parts, name: str) -> Application:
+def require_application(parts: Parts, name: str) -> Application:
+    """Return the row of an application. Raises: NotFoundError."""
     with parts.store.session() as session:
         row = session.get(Application, name)
     if row is None:

@@ -24,29 +24,35 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield "triggers, the most urgent first:"
     yield from (f"  {one.trigger}: {_trigger(one)}" for one in plan.considered)
     yield "an incremental training would need:"
-    yield from (f"  {one.name}: {_bound(one)}" for one in plan.bounds)
+    yield from (f"  {one.name}: {told_bound(one)}" for one in plan.bounds)
     if plan.next:
         yield "next:"
         yield from (f"  {told}" for told in plan.next)
 
 
 def _trigger(one: Considered) -> str:
-    numbers = f" [{shown(one, one.value)} of {shown(one, one.threshold)}]"
+    numbers = f" [{shown(one, one.value) or 'unknown'} of {shown(one, one.threshold)}]"
     known = numbers if one.threshold is not None else ""
-    parts = [f"{one.verdict}{known}: {one.told}"]
+    rest = told_rest(one)
+    return f"{one.verdict}{known}: {one.told}" + (f"; {rest}" if rest else "")
+
+
+def told_rest(one: Considered) -> str:
+    """Return for what a trigger waits, or until when it rests; "" when it does neither."""
     if one.obstacle:
-        parts.append(f"waits: {one.obstacle}")
-    elif one.cools_until is not None:
-        parts.append(f"its cool-down ends at {one.cools_until:%Y-%m-%d %H:%M} UTC")
-    return "; ".join(parts)
+        return f"waits: {one.obstacle}"
+    if one.cools_until is not None:
+        return f"its cool-down ends at {one.cools_until:%Y-%m-%d %H:%M} UTC"
+    return ""
 
 
 def shown(one: Considered, number: float | None) -> str:
-    """Return a trigger's value or threshold as people read it: in days, or in per cent."""
+    """Return a trigger's value or threshold as people read it: in days or in per cent, or ""."""
     if number is None:
-        return "unknown"
+        return ""
     return f"{number:.1f} days" if one.trigger == _COUNTED_IN_DAYS else f"{number:.1%}"
 
 
-def _bound(one: Bound) -> str:
+def told_bound(one: Bound) -> str:
+    """Return what a bound saw; one that does not hold says so first."""
     return one.told if one.holds else f"broken: {one.told}"

@@ -32,7 +32,7 @@ def fall_of(measure: Measure, alpha: float) -> Fall | None:
     `alpha` is the chance that the bound is above 0 though nothing changed.
     """
     before, now = measure.baseline, measure.recent
-    if not before.total or not now.total or not before.good:
+    if not now.total or not before.share:
         return None
     low, _ = wilson(before, alpha)
     _, high = wilson(now, alpha)

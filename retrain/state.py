@@ -33,8 +33,12 @@ def read_state(
     application: str,
     dataset_id: str | None,
     signals: Signals = NO_SIGNALS,
+    *,
+    recipe: str | None = None,
 ) -> State:
     """Return what is known about training `application` on a dataset version; None: there is none.
+
+    `recipe` is a name or a file; None: the settings'.
 
     Raises: SettingsError for a recipe that there is not.
     """
@@ -60,7 +64,7 @@ def read_state(
         trained_at=_trained_at(runs, live),
         requested_by=signals.requested_by,
         full_asked=signals.full_asked,
-        unfit=_unfit(live, settings.retrain.recipe),
+        unfit=_unfit(live, recipe or settings.retrain.recipe),
         tainted=tainted_at is not None,
         replaces_tainted=replaces,
         already_trained=_already_trained(session, settings, runs, dataset_id, tainted_at),
