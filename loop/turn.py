@@ -9,6 +9,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import msgspec
+from sqlmodel import Session
+
 from core.errors import NotFoundError, StateError, TrainingError
 from curation.pipeline import EVERYTHING, build_dataset
 from curation.selection import Selection
@@ -107,10 +110,11 @@ def retrain(
     narrator: Narrator,
     *,
     recipe: str | None = None,
+    created_by: str = "ratchet",
 ) -> Adapter:
     """Train an adapter as planned and hold it against the live one; its row has the gate's word.
 
-    `recipe` is a name or a TOML file; None: the settings'.
+    `recipe` is a name or a TOML file; None: the settings'. The run takes up what asked for it.
     """
     if plan.mode is None:
         raise TrainingError(f"nothing to train: {plan.reason}")
@@ -121,14 +125,17 @@ def retrain(
         parent_adapter=require_application(parts, application).live_adapter,
         recipe=recipe or parts.settings.retrain.recipe,
         reason=plan.reason,
-        created_by="ratchet",
+        created_by=created_by,
+        plan=msgspec.to_builtins(plan),
     )
+
+    def taken_up(session: Session, run_id: str) -> None:
+        take_up(session, open_requests(session, application), run_id)
+
     with narrator.training() as progress:
-        adapter = train_adapter(parts.store, parts.settings, request, progress=progress)
-    with parts.store.session() as session:
-        take_up(session, open_requests(session, application), adapter.run_id)
-        session.commit()
-    return adapter
+        return train_adapter(
+            parts.store, parts.settings, request, progress=progress, on_queued=taken_up
+        )
 
 
 def tell_gate(adapter: Adapter, narrator: Narrator) -> None:

@@ -7,8 +7,9 @@ continue the live adapter. Reads rows in the caller's session and writes nothing
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlmodel import Session
 
@@ -37,6 +38,7 @@ class TrainRequest:
     recipe: str  # a name in retrain/recipes, or a path to a TOML file
     reason: str  # of the plan; starts with the trigger's name
     created_by: str
+    plan: dict[str, Any] = field(default_factory=dict[str, Any])  # the policy's, kept on the run
 
 
 def job_for(
