@@ -10,12 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from pydantic import SecretStr
 from sqlmodel import select
 
 from core.clock import utc_now
 from core.ids import new_id
-from core.settings import FILE_VARIABLE, ApplicationSettings, load_settings
+from core.settings import FILE_VARIABLE, load_settings
 from feedback.tables import Run
 from loop.background import (
     STOPPED,
@@ -134,7 +133,7 @@ def test_applications_without_canaries_are_left_alone(parts: Parts) -> None:
     """What is trained could not reach anybody."""
     praised(parts, ENOUGH)
     for values in ({"canary": False}, {"adapter": "base"}):
-        kept = ApplicationSettings(api_key=SecretStr("key"), **values)
+        kept = parts.settings.applications["desk"].model_copy(update=values)
         assert plan_retraining(changed(parts, applications={"desk": kept})) == (
             "desk: takes no canaries"
         )
