@@ -21,6 +21,7 @@ from loop.narration import Narrator
 from loop.planning import Wish, plan_on
 from loop.stages import ACTIVE_STATES
 from loop.wiring import Parts
+from retrain.drift_reports import answer_reports
 from retrain.policy import Plan
 from retrain.requests import open_requests, take_up
 from retrain.runs.assembly import TrainRequest
@@ -131,6 +132,7 @@ def retrain(
 
     def taken_up(session: Session, run_id: str) -> None:
         take_up(session, open_requests(session, application), run_id)
+        answer_reports(session, application, run_id)
 
     with narrator.training() as progress:
         return train_adapter(

@@ -6,13 +6,14 @@ Reads rows in the caller's session; `Signals` come out. What the datasets, runs 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlmodel import Session, col, select
 
 from core.settings import RetrainSettings
 from feedback.tables import Adapter
+from retrain.drift_reports import newest_drift
 from retrain.evaluations import evaluations_of
 from retrain.ratings import read_ratings, read_score
 from retrain.requests import ERASER, open_requests
@@ -54,12 +55,11 @@ def read_signals(
     )
     if live is None:
         return signals
-    return Signals(
+    return replace(
+        signals,
         ratings=read_ratings(session, live, now, rules),
         evaluations=_evaluations(session, live, now, rules),
-        requested_by=signals.requested_by,
-        full_asked=signals.full_asked,
-        erasure_asks=signals.erasure_asks,
+        drift=newest_drift(session, live),
     )
 
 

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from core.settings import RetrainSettings
+from feedback.drift_tables import DriftReport
 from feedback.store import Store
 from feedback.tables import Adapter, Application, TrainingRequest
+from retrain.drift_reports import answer_reports
 from retrain.evaluations import evaluations_of, kept
 from retrain.falls import fall_of
 from retrain.ratings import read_ratings, read_score
 from retrain.signals import Signals, read_signals
-from retrain.situation import Measure, Tally
+from retrain.situation import Drift, Measure, Tally
 from retrain.state import live_adapter
 from tests.unit.policy_world import DAY, NOW, add_adapter, answer, rate, say
 
@@ -209,6 +211,43 @@ def test_wishes_of_people_and_of_erasures_are_told_apart(session: Session) -> No
     erasure.run_id = "run"
     session.commit()
     assert read() == Signals(requested_by="ann: new tone")
+
+
+def report(id_: str, severity: str, days: float, adapter: str = "desk--v1") -> DriftReport:
+    """Return a drift report of so many days ago."""
+    made = NOW - days * DAY
+    return DriftReport(
+        id=id_,
+        application="desk",
+        adapter=adapter,
+        made_at=made,
+        window_start=made - DAY,
+        window_end=made,
+        reference_id="r",
+        severity=severity,
+        reason=f"{id_} is longer",
+        folder="/reports",
+    )
+
+
+def test_the_newest_drift_report_on_the_live_adapter_counts(session: Session) -> None:
+    """One on another adapter says nothing of it; a run answers all that ask for action."""
+    live = live_adapter(session, "desk")
+    assert read_signals(session, RULES, "desk", live, NOW).drift is None
+    session.add_all([report("a", "act", 3), report("b", "act", 2), report("w", "watch", 9)])
+    session.add(report("other", "none", 1, adapter="desk--v0"))
+    session.commit()
+    drift = read_signals(session, RULES, "desk", live, NOW).drift
+    assert drift == Drift("b", "act", "b is longer", NOW - 2 * DAY)
+    answer_reports(session, "desk", "run-1")
+    session.commit()
+    answer_reports(session, "desk", "run-2")
+    session.commit()
+    answered = {row.id: row.run_id for row in session.exec(select(DriftReport))}
+    assert answered == {"a": "run-1", "b": "run-1", "w": None, "other": None}
+    drift = read_signals(session, RULES, "desk", live, NOW).drift
+    assert drift is not None
+    assert drift.run_id == "run-1"
 
 
 @pytest.mark.parametrize(
