@@ -293,7 +293,7 @@ class RetrainSettings(Section):
     rating_window_days: float = Field(default=7.0, gt=0.0)  # our choice: all days of a week
     rating_min: Positive = 30  # in each window, one for each end user; our choice
     # chance, at one look, that a fall is noise. Measured: docs/experiments.md, "When to retrain"
-    fall_alpha: Alpha = 0.01
+    fall_alpha: Alpha = 0.001
     watched_score: str | None = None  # `score` feedback of that name is an evaluation metric, 0-1
     automatic: bool = False  # the scheduler trains, and starts the canary, when the policy says so
     gate_min_gain: float = -0.02  # task score may not fall more than this below the live adapter

@@ -203,7 +203,7 @@ def _judged(fall: Fall, limit: float, told: str, alpha: float) -> _Seen:
     if fall.drop <= limit:
         return _Seen("quiet", told, fall.drop, limit)
     if fall.at_least <= 0.0:
-        return _Seen("watch", f"{told}, which may be chance (at {alpha:.0%})", fall.drop, limit)
+        return _Seen("watch", f"{told}, which may be chance (at {alpha:.1%})", fall.drop, limit)
     return _Seen("fires", f"{told}, over {limit:.0%}", fall.drop, limit)
 
 
