@@ -27,6 +27,7 @@ from core.errors import SettingsError
 from core.gate_settings import GateSettings
 from core.launcher_settings import LaunchersSettings
 from core.patterns import check_patterns
+from core.policy_settings import CooldownSettings
 from core.registry_settings import RegistrySettings
 from core.sections import Alpha, Port, Positive, Section, Share
 from core.tracking_settings import TrackersSettings
@@ -279,11 +280,23 @@ class RetrainSettings(Section):
 
     recipe: str = "sft-lora"
     launcher: Literal["local", "kubernetes", "slurm", "ray"] = "local"  # see [launchers]
-    drop_trigger: float = 0.05  # metric down over 5 % from baseline
-    growth_trigger: float = 0.10  # 10-20 % new approved examples
-    incremental_max_share: float = 0.30  # more new data than that: full retraining
-    max_increments: int = 5  # then a full retraining, so that errors do not add up
-    cooldown_s: float = 3_600.0
+    drop_trigger: float = Field(default=0.05, gt=0.0, lt=1.0)  # metric down over 5 % from baseline
+    growth_trigger: Share = 0.10  # 10-20 % new approved examples: here it may be enough
+    growth_must: Share = 0.20  # and here it is, however few they are
+    growth_min_examples: Positive = 8  # guide, Batch Size: effective batch of 8-128
+    every_days: float | None = Field(default=None, gt=0.0)  # guide: monthly or quarterly; none: off
+    incremental_max_share: Share = 0.30  # more new data than that: full retraining
+    max_increments: int = Field(default=5, ge=0)  # then in full, so that errors do not add up
+    retention_step: Share = 0.98  # of the base's retention score, kept by each increment; our goal
+    retention_chain: Share = 0.95  # and by all since the last full one; guide: 5 % is degradation
+    cooldown_s: float = Field(default=3_600.0, ge=0.0)  # our choice; of triggers without their own
+    cooldowns_s: CooldownSettings = CooldownSettings()
+    rating_window_days: float = Field(default=7.0, gt=0.0)  # our choice: all days of a week
+    rating_min: Positive = 30  # in each window, one for each end user; our choice
+    # chance, at one look, that a fall is noise. Measured: docs/experiments.md, "When to retrain"
+    fall_alpha: Alpha = 0.001
+    watched_score: str | None = None  # `score` feedback of that name is an evaluation metric, 0-1
+    automatic: bool = False  # the scheduler trains, and starts the canary, when the policy says so
     trackers: TrackersSettings = TrackersSettings()
 
 

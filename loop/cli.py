@@ -27,6 +27,7 @@ from loop.gate_cli import gate_app
 from loop.keys_cli import key_app
 from loop.launch_cli import launch_app
 from loop.merge_cli import merge
+from loop.policy_cli import policy
 from loop.review_cli import review_app
 from loop.runs_cli import resume, runs_app
 from loop.search_cli import search_app
@@ -181,7 +182,7 @@ def curate(context: typer.Context, application: Application, as_json: AsJson = F
             print_row(dataset)
 
 
-for command in (retrain, resume, merge, advise, estimate):
+for command in (policy, retrain, resume, merge, advise, estimate):
     app.command()(command)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlmodel import Session
 
@@ -40,6 +41,7 @@ class TrainRequest:
     recipe: str  # a name in retrain/recipes, or a path to a TOML file
     reason: str  # of the plan; starts with the trigger's name
     created_by: str
+    plan: dict[str, Any] = field(default_factory=dict[str, Any])  # the policy's, kept on the run
 
 
 def job_for(
