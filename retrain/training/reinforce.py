@@ -28,8 +28,9 @@ from retrain.rewards import length_rewards, pattern_rewards
 from retrain.runs.progress import Reporter
 from retrain.runs.spec import JobSpec, TrainOutcome
 from retrain.training import reward, trl_run
+from retrain.training.material import Material
 from retrain.training.methods import base_for, resolve_dtype, trainable
-from retrain.training.preferences import Material
+from retrain.training.preferences import Row
 from retrain.training.trl_run import Tuned
 
 VALIDATION_PROMPTS = 32  # answered at each evaluation: the reward's standard error is then 0.18 sd
@@ -121,7 +122,7 @@ def train_with(
         return trl_run.carry_out(trainer, spec, recipe, reporter, material)
 
 
-def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material:
+def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material[Row]:
     """Return the prompts to answer, and at most `VALIDATION_PROMPTS` to be watched on.
 
     Raises: DataError when there are too few; TrainingError when batches hold no whole groups.
