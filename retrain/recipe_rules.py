@@ -44,6 +44,12 @@ MERGEABLE: frozenset[Method] = frozenset({"lora", "qlora", "dora", "ia3", "oft",
 _BECOMES_BASE = MERGEABLE | {"full"}
 # Preference and reward trainers compare with a reference: the same weights, adapter off.
 _WITH_REFERENCE = frozenset({"lora", "qlora", "dora"})
+# Trainers that have nothing to replay, and why.
+_NO_REPLAY: dict[Trainer, str] = {
+    "reward": "learns all pairs in every run",
+    "rloo": "answers all prompts anew in every run",
+    "grpo": "answers all prompts anew in every run",
+}
 
 
 def complaints(recipe: Recipe) -> list[str]:
@@ -122,6 +128,9 @@ def _trainer(recipe: Recipe) -> list[str]:
     if recipe.method not in _WITH_REFERENCE:
         known = ", ".join(sorted(_WITH_REFERENCE))
         found.append(f"method {recipe.method}: trainer {recipe.trainer} trains {known} only")
+    if recipe.trainer in _NO_REPLAY and recipe.replay_share > 0.0:
+        why = _NO_REPLAY[recipe.trainer]
+        found.append(f"replay_share: trainer {recipe.trainer} {why}, set 0.0")
     return found
 
 

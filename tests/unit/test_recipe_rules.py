@@ -38,6 +38,16 @@ def edited(tmp_path: Path, name: str, *changes: tuple[str, str]) -> Path:
         ("sft-ia3", [('"sft"', '"kto"'), (r"^\[incr", KTO + "[incr")], "trains dora, lora, qlora"),
         ("sft-packing", [('"sft"', '"dpo"')], "packing: trainer dpo compares answers"),
         ("sft-lora", [('"sft"', '"dpo"'), ("_loss = true", "_loss = false")], "learns from answ"),
+        (
+            "rloo-lora",
+            [("share = 0.0  ", "share = 0.2  ")],
+            "replay_share: trainer rloo answers",
+        ),
+        (
+            "reward-lora",
+            [("share = 0.0", "share = 0.2")],
+            "replay_share: trainer reward learns",
+        ),
         ("sft-conversation", [("_loss = true", "_loss = false")], "learnt_turns is all, which"),
         ("sft-prefix", [("checkpointing = false", "checkpointing = true")], "through the cache"),
         ("sft-prompt", [("packing = false", "packing = true")], "packing: prompt puts tokens"),
