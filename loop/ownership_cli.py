@@ -142,7 +142,7 @@ def _told(
 
 def _print(own: Ownership, told: dict[str, Any]) -> None:
     rows = [
-        (f"{when} {item.name}", f"${item.usd:,.2f}", item.because, ", ".join(item.sources))
+        (f"{when} {item.name}", f"${item.usd:,.2f}", item.because, _keys(item.sources))
         for when, items in (("once:", own.once), ("monthly:", own.monthly))
         for item in items
     ]
@@ -156,15 +156,23 @@ def _print(own: Ownership, told: dict[str, Any]) -> None:
         ("an API by the month", f"${told['api_monthly']:,.2f}", api),
         (
             "own inference spares against it",
-            "no tokens to compare" if saving is None else f"${saving:,.2f} by the month",
+            "no tokens to compare" if saving is None else f"{_dollars(saving)} by the month",
             "",
         ),
         ("spared by the month", f"${told['spared_monthly']:,.0f}", "the API, and people's work"),
         ("return on it", "none: all is free" if back is None else f"{back:+.0%}", ""),
         ("paid back", "never" if after is None else f"after {after} months", ""),
     ]
-    keys = {"an API by the month": f"{used['source']}, {price['source']}"}
+    keys = {"an API by the month": _keys((used["source"], price["source"]))}
     sums = [(name, value, how, keys.get(name, "reckoned")) for name, value, how in found]
     print_table(("what", "value", "how", "source"), [*rows, *sums])
     used_keys = [key for item in (*own.once, *own.monthly) for key in item.sources]
     print_legend([*used_keys, used["source"], price["source"], "reckoned"])
+
+
+def _keys(sources: tuple[str, ...]) -> str:
+    return ", ".join(dict.fromkeys(sources))
+
+
+def _dollars(usd: float) -> str:
+    return f"-${-usd:,.2f}" if usd < 0.0 else f"${usd:,.2f}"

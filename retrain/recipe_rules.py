@@ -81,6 +81,20 @@ def serving_faults(recipe: Recipe, max_lora_rank: int) -> list[str]:
     return []
 
 
+def reward_faults(recipe: Recipe) -> list[str]:
+    """Return why there is nothing to reinforce by; nothing when there is, or none is needed.
+
+    A recipe is valid without: the reward model is named by whoever has trained one.
+    """
+    values = recipe.reinforce
+    if values is None or values.reward_model or values.length_chars or values.pattern is not None:
+        return []
+    return [
+        f"recipe {recipe.name} rewards nothing: set reinforce.reward_model to a reward model "
+        "(train one with recipe reward-lora), or reinforce.length_chars or reinforce.pattern"
+    ]
+
+
 def _shape(recipe: Recipe) -> list[str]:
     needed = SHAPE[recipe.method]
     every = frozenset().union(*SHAPE.values())

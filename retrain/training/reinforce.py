@@ -23,6 +23,7 @@ from core.errors import DataError, TrainingError
 from retrain.examples import Message
 from retrain.preference_examples import load_prompts
 from retrain.recipe import Recipe
+from retrain.recipe_rules import reward_faults
 from retrain.recipe_sections import Reinforce
 from retrain.rewards import length_rewards, pattern_rewards
 from retrain.runs.progress import Reporter
@@ -154,6 +155,8 @@ def load_rewards(spec: JobSpec, recipe: Recipe, dtype: torch.dtype) -> Rewards:
 
     Raises: TrainingError when it is nothing; DataError for what is no reward model.
     """
+    if faults := reward_faults(recipe):
+        raise TrainingError(faults[0])
     values = _values(recipe)
     rewards = Rewards([], [], [])
     if spec.reward_model is not None:
@@ -164,11 +167,6 @@ def load_rewards(spec: JobSpec, recipe: Recipe, dtype: torch.dtype) -> Rewards:
         _add(rewards, _by_length(values.length_chars), values.length_weight)
     if values.pattern is not None:
         _add(rewards, _by_pattern(recipe, values.pattern), values.pattern_weight)
-    if not rewards.functions:
-        raise TrainingError(
-            f"recipe {recipe.name} rewards nothing: set reinforce.reward_model to a reward model "
-            "(train one with recipe reward-lora), or reinforce.length_chars or reinforce.pattern"
-        )
     return rewards
 
 

@@ -131,6 +131,7 @@ def test_own_inference_is_held_against_an_api(nowhere: Path) -> None:
     found = facts("cost", "ownership", *tokens, "--engine-hourly", "3", "--retrainings", "4")
     assert found["inference_saving_monthly"] == pytest.approx(2000.0 - 2190.0)
     assert found["monthly"]["retraining"] == 800.0
+    assert "-$190.00 by the month" in ratchet("cost", "ownership", *tokens, "--engine-hourly", "3")
     text = ratchet("cost", "ownership", *tokens, "--data-tools", "5000", "--monitoring", "50")
     assert "$1,000.00 by the month" in text
     assert "1,000,000,000 tokens at $2 a million" in text
