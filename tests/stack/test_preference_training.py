@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 from core.errors import DataError
 from core.settings import EngineSettings
 from retrain.preference_examples import load_pairs
+from retrain.registry.record import run_metrics
 from retrain.registry.servable import WEIGHTS_FILE, check_servable
 from retrain.runs.checkpoints import newest_complete
 from retrain.runs.job import run_job
@@ -62,6 +63,7 @@ def test_preferences_raise_the_margin_of_good_answers(
     result = train(model, dataset, tmp_path, name, epochs=4)
     measures = result.outcome.measures
     assert measures["rewards/margins"] > measures["rewards/margins_start"] + 0.1
+    assert run_metrics(result)["rewards/margins"] == measures["rewards/margins"]
     engine = EngineSettings(model=model)
     assert check_servable(tmp_path / ADAPTER_FOLDER, engine).rank == 4
 
