@@ -25,6 +25,7 @@ from retrain.training.methods import resolve_dtype, save_trained
 from retrain.training.watch import Watch
 
 REFERENCE = "ref"  # TRL's name for a frozen copy of the adapter that training starts from
+LEAST_GAIN = 0.001  # of the validation loss, to count as better. Guide, Prevention Techniques
 EDGE = 0.1  # of the steps: how many count as a run's beginning and end
 
 
@@ -165,4 +166,4 @@ def _watch(trainer: Any, recipe: Recipe, reporter: Reporter) -> None:
     if recipe.checkpoint_every_minutes is not None:
         trainer.add_callback(EveryMinutes(recipe.checkpoint_every_minutes))
     if trainer.args.load_best_model_at_end and recipe.early_stopping_patience:
-        trainer.add_callback(EarlyStoppingCallback(recipe.early_stopping_patience))
+        trainer.add_callback(EarlyStoppingCallback(recipe.early_stopping_patience, LEAST_GAIN))
