@@ -17,9 +17,10 @@ import typer
 
 from core.errors import RatchetError, SettingsError
 from loop.adapter_cli import adapter_app
+from loop.advice_cli import advise, estimate
 from loop.augment_cli import augment, judge
 from loop.canary_cli import canary_app, promote, rollback
-from loop.cost_cli import advise, cost_app, estimate
+from loop.cost_cli import cost_app
 from loop.dataset_cli import dataset_app
 from loop.db_cli import db_app
 from loop.dead_letter_cli import dead_letter_app

@@ -81,6 +81,7 @@ def run_metrics(result: JobResult) -> dict[str, Any]:
         "skipped_too_long": outcome.skipped_too_long,
         "trainable_parameters": outcome.trainable_parameters,
         "tokens_per_s": outcome.tokens_per_s,
+        **outcome.measures,  # of preferences and rewards
     }
     for name, pair in result.evaluations.items():
         found[f"{name}_loss"] = pair.candidate.loss

@@ -23,6 +23,7 @@ from retrain.gate.wins import find_wins
 from retrain.model_shape import read_shape
 from retrain.policy import Mode
 from retrain.recipe import Recipe
+from retrain.recipe_rules import reward_faults
 from retrain.registry import ledger
 from retrain.registry.servable import read_config
 from retrain.runs.spec import GateSpec, JobSpec
@@ -131,7 +132,12 @@ def find_dataset(session: Session, dataset_id: str) -> DatasetVersion:
 
 
 def _reward_model(session: Session, recipe: Recipe) -> str | None:
-    """Return the folder of the reward model that the recipe names: an adapter's, or one by path."""
+    """Return the folder of the reward model that the recipe names: an adapter's, or one by path.
+
+    Raises: NotFoundError when it is neither; TrainingError when nothing rewards.
+    """
+    if faults := reward_faults(recipe):
+        raise TrainingError(faults[0])
     name = recipe.reinforce.reward_model if recipe.reinforce else None
     if name is None:
         return None

@@ -29,8 +29,9 @@ from retrain.registry.servable import CONFIG_FILE, WEIGHTS_FILE, read_config
 from retrain.runs.progress import Reporter, TrainProgress
 from retrain.runs.spec import ADAPTER_FOLDER, Comparison, Examined, JobSpec, TrainOutcome
 from retrain.training import trl_run
+from retrain.training.material import Material
 from retrain.training.methods import lora_config, resolve_dtype, upper_layers
-from retrain.training.preferences import Material, Row, chosen_pairs, conversation, fitting
+from retrain.training.preferences import Row, chosen_pairs, conversation, fitting
 from retrain.training.trl_run import Tuned
 
 HEAD = "score"  # transformers' name for what turns the last token's state into the reward
@@ -107,7 +108,7 @@ def coin(pairs: int) -> Evaluation:
     return Evaluation(COIN.loss, COIN.task_score, pairs, COIN.task_score)
 
 
-def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material:
+def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material[Row]:
     """Return the pairs to learn from and to be watched on, as ids of whole conversations.
 
     Raises: DataError; TrainingError when no pair fits.

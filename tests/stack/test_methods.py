@@ -222,9 +222,7 @@ def test_packed_examples_do_not_see_each_other(workshop: Workshop, tmp_path: Pat
             labels = torch.tensor(each.labels[1:])
             apart += float(functional.cross_entropy(said, labels, reduction="sum"))
             count += int((labels != IGNORED).sum())
-    trainer = sft.make_trainer(
-        model, tokenizer, material, recipe, Reporter(io.StringIO(), tmp_path)
-    )
+    trainer = sft.make_trainer(model, tokenizer, material, recipe, tmp_path)
     batches = list(trainer.get_train_dataloader())
     assert len(batches) == 1
     assert trainer.compute_loss(model, batches[0]).item() == pytest.approx(apart / count, rel=1e-4)
