@@ -114,10 +114,10 @@ def _last_ruled_out(log_e_at: Callable[[float], float], alpha: float) -> float:
 
 
 def _log_mixtures(stratum: Stratum) -> float:
-    return _log_mixture(stratum.baseline) + _log_mixture(stratum.canary)
+    return log_mixture(stratum.baseline) + log_mixture(stratum.canary)
 
 
-def _log_mixture(tally: Tally) -> float:
+def log_mixture(tally: Tally) -> float:
     """Return log B(1/2 + s, 1/2 + f) / B(1/2, 1/2)."""
     return _log_beta(0.5 + tally.hits, 0.5 + tally.misses) - _log_beta(0.5, 0.5)
 

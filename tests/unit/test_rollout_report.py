@@ -15,17 +15,18 @@ from core.files import json_sha256
 from core.settings import CanarySettings
 from feedback.store import Store
 from feedback.tables import Adapter, DatasetVersion, Interaction, Rollout, Run, VerdictRecord
-from monitoring.report import MAX_RECORDS, explain_verdict, write_rollout_report
-from monitoring.verdict import (
-    ArmCounts,
-    RolloutCounts,
-    StepCounts,
-    counts_to_dict,
-    judge,
-    judge_watch,
-)
+from monitoring.arms import ArmCounts, RolloutCounts, StepCounts, counts_to_dict
+from monitoring.explanation import explain_verdict
+from monitoring.report import MAX_RECORDS, write_rollout_report
+from monitoring.verdict import judge, judge_watch
 
-RULES = CanarySettings(shares=(0.1, 0.5), min_s=60.0, error_tolerance=0.1, latency_tolerance=0.1)
+RULES = CanarySettings(
+    shares=(0.1, 0.5),
+    min_s=60.0,
+    guardrails=("error", "latency"),
+    error_tolerance=0.1,
+    latency_tolerance=0.1,
+)
 BEGAN = datetime(2025, 3, 1, 9, 0, tzinfo=UTC)
 EVIL = '<script>alert("x")</script>'
 
