@@ -53,21 +53,21 @@ class CanarySettings(Section):
     guardrails: tuple[GuardrailName, ...] = GUARDRAILS  # those that are looked at
     # Tolerances are the d of each guardrail: the share that the canary may add. Without an event
     # 0.02 is shown after 514 exposures of each arm, 0.05 after 183 (decision 0010)
-    error_tolerance: Share = 0.02
+    error_tolerance: Share = 0.02  # d of the error guardrail
     latency_over_s: float = 10.0  # q: an answer slower than this counts against its arm
-    latency_tolerance: Share = 0.05
+    latency_tolerance: Share = 0.05  # its d
     ttft_over_s: float = Field(default=3.0, gt=0.0)  # q of the time to first token; our choice
-    ttft_tolerance: Share = 0.05
+    ttft_tolerance: Share = 0.05  # its d
     long_over_tokens: Positive = 1_024  # our choice: some 800 words
-    long_tolerance: Share = 0.05
+    long_tolerance: Share = 0.05  # d of too_long
     short_under_tokens: int = Field(default=2, ge=0)  # our choice: nothing, or a lone full stop
-    short_tolerance: Share = 0.05
-    truncated_tolerance: Share = 0.05
-    refusal_tolerance: Share = 0.05
+    short_tolerance: Share = 0.05  # d of too_short
+    truncated_tolerance: Share = 0.05  # its d
+    refusal_tolerance: Share = 0.05  # its d
     # feedback on one answer is waited for so long before the answer counts; our choice
     response_window_s: float = Field(default=3_600.0, ge=0.0)
-    thumbs_down_tolerance: Share = 0.05
-    unrated_tolerance: Share = 0.05
+    thumbs_down_tolerance: Share = 0.05  # its d, of settled exposures
+    unrated_tolerance: Share = 0.05  # its d, of settled exposures
     exposures_per_subject: int = Field(default=50, ge=0)  # and step, for guardrails; 0: all of them
     breaker_errors: int = 5  # consecutive canary errors that trip the hard breaker
     stratify_by: str | None = None  # `endpoint`, or `metadata.NAME`: a tag of OpenAI's `metadata`

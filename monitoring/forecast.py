@@ -198,11 +198,11 @@ def _known(
     if guarded is not None:
         exposures = guarded[0]
         ratings = math.ceil(exposures * rate)
-        why = f", {_round(exposures):,} exposures, which the {guarded[1]} guardrail needs"
+        why = f" (the {guarded[1]} guardrail needs {_round(exposures):,} exposures)"
     seconds = elapsed_s * ratings / total.ratings if elapsed_s > 0.0 else None
     to = "a promotion" if decision == "promote" else "a roll-back"
     pace = "" if seconds is None else f", in some {_duration(seconds)} at the pace so far"
-    says = f"about {_round(ratings):,} more ratings at {share:.0%}{why} to {to}{pace}"
+    says = f"about {_round(ratings):,} more ratings at {share:.0%} to {to}{why}{pace}"
     return Forecast(decision, ratings, exposures, seconds, share, says)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlmodel import Session, col, select
 
@@ -34,6 +35,22 @@ def write_rollout_report(store: Store, rollout_id: str, folder: Path) -> Path:
     path = folder / f"rollout-{rollout_id}.html"
     write_atomic(path, page)
     return path
+
+
+def read_forecasts(session: Session) -> dict[str, dict[str, Any]]:
+    """Return what the active rollouts' last verdicts said is missing to a decision, by rollout."""
+    active = session.exec(select(Rollout.id).where(col(Rollout.finished_at).is_(None))).all()
+    found: dict[str, dict[str, Any]] = {}
+    for rollout_id in active:
+        newest = (
+            select(VerdictRecord)
+            .where(VerdictRecord.rollout_id == rollout_id)
+            .order_by(col(VerdictRecord.created_at).desc(), col(VerdictRecord.id).desc())
+        )
+        record = session.exec(newest.limit(1)).first()
+        if record is not None and (said := record.numbers.get("forecast")) is not None:
+            found[rollout_id] = said
+    return found
 
 
 def _read_story(session: Session, rollout_id: str) -> RolloutStory:

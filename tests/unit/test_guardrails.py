@@ -122,16 +122,16 @@ def test_sums_of_strata_are_sums(a: ArmCounts, b: ArmCounts, c: ArmCounts, d: Ar
 
 
 def test_nine_guardrails_seldom_roll_back_what_harms_none() -> None:
-    """Looking 30 times at each of nine shares that are equal in both arms: below alpha of all."""
-    rng, wrong, rollouts = random.Random(7), 0, 150
+    """Looking 15 times at each of nine shares that are equal in both arms: below alpha of all."""
+    rng, wrong, rollouts = random.Random(7), 0, 60
     for _ in range(rollouts):
         base = dict.fromkeys(FIELDS.values(), 0)
         cells = {"baseline": base | {"n": 0}, "canary": base | {"n": 0}}
-        for _look in range(30):
+        for _look in range(15):
             for cell in cells.values():
-                cell["n"] += 20
+                cell["n"] += 40
                 for field in FIELDS.values():
-                    cell[field] += sum(rng.random() < 0.2 for _ in range(20))
+                    cell[field] += sum(rng.random() < 0.2 for _ in range(40))
             if any(g.harm.reached for g in guardrails(_counted(cells).steps, RULES)):
                 wrong += 1
                 break
