@@ -29,7 +29,11 @@ GuardrailName = Literal[
 GUARDRAILS: tuple[GuardrailName, ...] = get_args(GuardrailName)
 OTHER_STRATUM = "other"  # whatever `strata` does not name
 # What a rollout lived by whose copy of the rules is older than these settings
-_BEFORE: dict[str, Any] = {"guardrails": ("error", "latency"), "alpha_mismatch": 0.0}
+_BEFORE: dict[str, Any] = {
+    "guardrails": ("error", "latency"),
+    "alpha_mismatch": 0.0,
+    "pool_steps": False,
+}
 _STRATIFIER = re.compile(r"endpoint|metadata\.[A-Za-z0-9_-]{1,64}")
 
 
@@ -47,6 +51,7 @@ class CanarySettings(Section):
     alpha_guardrail: Alpha = 0.005  # of each guardrail: nine of them add 0.045
     # 0: not looked at. 0.0005 in Fabijan et al. 2019, Diagnosing sample ratio mismatch
     alpha_mismatch: float = Field(default=0.001, ge=0.0, lt=1.0)
+    pool_steps: bool = True  # bet also that shares are the same in all steps: decision 0038
     margin: Share = 0.0  # promote only what is better than baseline - margin
     good_stars: int = Field(default=4, ge=1, le=5)  # of 5: satisfied, as in a top-two-box score
     feedback_window_s: float = Field(default=7 * 86_400.0, gt=0.0)  # later ratings do not count
@@ -68,7 +73,9 @@ class CanarySettings(Section):
     response_window_s: float = Field(default=3_600.0, ge=0.0)
     thumbs_down_tolerance: Share = 0.05  # its d, of settled exposures
     unrated_tolerance: Share = 0.05  # its d, of settled exposures
-    exposures_per_subject: int = Field(default=50, ge=0)  # and step, for guardrails; 0: all of them
+    # and step, for guardrails; 0: all. Of five spammers 50 rolled back 13 % for nothing, 5 none:
+    # bench/canary
+    exposures_per_subject: int = Field(default=5, ge=0)
     breaker_errors: int = 5  # consecutive canary errors that trip the hard breaker
     stratify_by: str | None = None  # `endpoint`, or `metadata.NAME`: a tag of OpenAI's `metadata`
     strata: tuple[str, ...] = ()  # the tag's values that are compared each within itself

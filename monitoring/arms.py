@@ -1,14 +1,18 @@
 """What was counted of a rollout's two arms, step by step and stratum by stratum.
 
 DETECT's values. The store's counts come in (`monitoring.counts`), or the JSON of a stored verdict;
-verdicts, guardrails and forecasts read them. Pure: knows neither rules nor decisions.
+verdicts, guardrails and forecasts read them, or take them as strata of the e-process. Pure: knows
+no decisions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from core.canary_settings import CanarySettings
+from monitoring.eprocess import Stratum, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,23 @@ def arm_total(arms: Iterable[ArmCounts]) -> ArmCounts:
     rows = list(arms)
     sums = {f.name: sum(getattr(row, f.name) for row in rows) for f in fields(ArmCounts)}
     return ArmCounts(**sums)
+
+
+def strata_of(
+    steps: Sequence[StepCounts], tally: Callable[[ArmCounts], Tally], rules: CanarySettings
+) -> list[Stratum]:
+    """Return what `tally` counts as the e-process takes it: steps of one stratum are a group."""
+    return [
+        Stratum(
+            tally(step.baseline), tally(step.canary), step.stratum if rules.pool_steps else None
+        )
+        for step in steps
+    ]
+
+
+def votes_of(arm: ArmCounts) -> Tally:
+    """Return an arm's good ratings, and the others."""
+    return Tally(arm.good, arm.ratings - arm.good)
 
 
 def step_totals(steps: Sequence[StepCounts]) -> list[StepCounts]:

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from core.canary_settings import CanarySettings
-from monitoring.arms import ArmCounts, RolloutCounts, arm_total
+from monitoring.arms import RolloutCounts, arm_total, strata_of, votes_of
 from monitoring.eprocess import Stratum, Tally, log_e_at_least, log_e_at_most
-from monitoring.guardrails import KINDS, Guardrail, strata_of
+from monitoring.guardrails import KINDS, Guardrail
 from monitoring.mismatch import share_of_step
 
 MIN_OUTCOMES = 10  # of each arm: the fewest whose share says anything. Our choice
@@ -62,7 +62,7 @@ def forecast(
     """Return what a rollout in canary that holds still needs."""
     newest = max((step.step for step in counts.steps), default=0)
     share = share_of_step(newest, rules)
-    votes = [Stratum(_votes(step.baseline), _votes(step.canary)) for step in counts.steps]
+    votes = strata_of(counts.steps, votes_of, rules)
     arms = _estimate(votes)
     if arms is None:
         return _unknown(share, f"fewer than {MIN_OUTCOMES} ratings in an arm")
@@ -94,6 +94,7 @@ class _Path:
             Stratum(
                 _grown(stratum.baseline, baseline, self.arms.baseline),
                 _grown(stratum.canary, canary, self.arms.canary),
+                stratum.group,
             )
             if place in self.growing
             else stratum
@@ -157,7 +158,7 @@ def _exposures_to_safe(
 ) -> int | None:
     if guardrail.safe.reached:
         return 0
-    strata = strata_of(counts.steps, guardrail.name)
+    strata = strata_of(counts.steps, KINDS[guardrail.name].tally, rules)
     arms = _estimate(strata)
     tolerance = KINDS[guardrail.name].tolerance(rules)
     if arms is None or arms.difference >= tolerance:
@@ -208,10 +209,6 @@ def _known(
 
 def _unknown(share: float, why: str) -> Forecast:
     return Forecast(None, None, None, None, share, f"not known: {why}")
-
-
-def _votes(arm: ArmCounts) -> Tally:
-    return Tally(arm.good, arm.ratings - arm.good)
 
 
 def _sum(tallies: Any) -> Tally:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.canary_settings import CanarySettings, GuardrailName
-from monitoring.arms import ArmCounts, StepCounts
-from monitoring.eprocess import Stratum, Tally, log_e_at_least, log_e_at_most
+from monitoring.arms import ArmCounts, StepCounts, strata_of
+from monitoring.eprocess import Tally, log_e_at_least, log_e_at_most
 from monitoring.evidence import Evidence
 
 
@@ -83,16 +83,11 @@ def guardrails(steps: Sequence[StepCounts], rules: CanarySettings) -> tuple[Guar
     return tuple(_guardrail(name, steps, rules) for name in rules.guardrails)
 
 
-def strata_of(steps: Sequence[StepCounts], name: GuardrailName) -> list[Stratum]:
-    """Return what a guardrail counts, step by step."""
-    tally = KINDS[name].tally
-    return [Stratum(tally(step.baseline), tally(step.canary)) for step in steps]
-
-
 def _guardrail(
     name: GuardrailName, steps: Sequence[StepCounts], rules: CanarySettings
 ) -> Guardrail:
-    strata, tolerance = strata_of(steps, name), KINDS[name].tolerance(rules)
+    kind = KINDS[name]
+    strata, tolerance = strata_of(steps, kind.tally, rules), kind.tolerance(rules)
     return Guardrail(
         name,
         tolerance,

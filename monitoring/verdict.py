@@ -21,10 +21,11 @@ from monitoring.arms import (
     ArmCounts,
     RolloutCounts,
     arm_total,
+    strata_of,
+    votes_of,
 )
 from monitoring.eprocess import (
     Stratum,
-    Tally,
     confidence_sequence,
     log_e_at_least,
     log_e_at_most,
@@ -105,7 +106,7 @@ def judge_watch(
 
 
 def _find(counts: RolloutCounts, rules: CanarySettings, context: dict[str, Any]) -> Findings:
-    votes = [Stratum(_votes(step.baseline), _votes(step.canary)) for step in counts.steps]
+    votes = strata_of(counts.steps, votes_of, rules)
     better = Evidence(log_e_at_most(votes, -rules.margin), rules.alpha_promote)
     worse = Evidence(log_e_at_least(votes, 0.0), rules.alpha_roll_back)
     guarded = guardrails(counts.steps, rules)
@@ -123,10 +124,6 @@ def _find(counts: RolloutCounts, rules: CanarySettings, context: dict[str, Any])
     ratings = baseline.ratings + canary.ratings
     in_a_row = counts.trailing_canary_errors
     return Findings(better, worse, guarded, unequal, ratings, in_a_row, numbers)
-
-
-def _votes(arm: ArmCounts) -> Tally:
-    return Tally(arm.good, arm.ratings - arm.good)
 
 
 def _harm(findings: Findings, rules: CanarySettings, refused: str | None) -> str | None:
