@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-HALVINGS = 40  # of an interval of length <= 1: the likelihood is flat at its best point
+HALVINGS = 30  # of an interval of length <= 1: the likelihood is flat at its best point
 
 Counts = NDArray[np.int32]
 Floats = NDArray[np.float64]
