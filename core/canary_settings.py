@@ -33,6 +33,7 @@ _BEFORE: dict[str, Any] = {
     "guardrails": ("error", "latency"),
     "alpha_mismatch": 0.0,
     "pool_steps": False,
+    "exposures_per_subject": 0,
 }
 _STRATIFIER = re.compile(r"endpoint|metadata\.[A-Za-z0-9_-]{1,64}")
 

@@ -12,7 +12,17 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Subquery, and_, case, extract, func, literal, true
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Subquery,
+    and_,
+    case,
+    extract,
+    func,
+    literal,
+    true,
+)
 from sqlmodel import Session, col, select
 
 from core.canary_settings import OTHER_STRATUM, CanarySettings
@@ -54,7 +64,7 @@ def _count_exposures(
     session: Session, rollout: Rollout, rules: CanarySettings, now: datetime
 ) -> dict[Cell, dict[str, int]]:
     """Count exposures and their events, at most so many of a subject in a step, and subjects."""
-    seen, said = _seen(rollout.id, rules), _said(rollout.id, rules)
+    seen = _seen(rollout.id, rules)
     counted = _counted(seen, rules)
     settled = counted & (seen.c.started_at <= now - timedelta(seconds=rules.response_window_s))
     answered = counted & (seen.c.status == "ok")
@@ -68,16 +78,14 @@ def _count_exposures(
         "truncated": answered & seen.c.finish_reason.in_(TRUNCATED),
         "refusals": answered & seen.c.refused.is_(True),
         "settled": settled,
-        "thumbs_down": settled & (said.c.good == 0),
-        "unrated": settled & said.c.id.is_(None),
+        "thumbs_down": settled & (seen.c.good == 0),
+        "unrated": settled & seen.c.good.is_(None),
         "subjects": _first_seen(seen, rollout),
     }
     cell = (seen.c.step, seen.c.stratum, seen.c.arm)
-    query: Any = (
-        select(*cell, *(_times(event).label(name) for name, event in events.items()))  # pyright: ignore[reportCallIssue, reportArgumentType] (SQLModel types at most four columns)
-        .select_from(seen.outerjoin(said, said.c.id == seen.c.id))
-        .group_by(*cell)
-    )
+    query: Any = select(
+        *cell, *(_times(event).label(name) for name, event in events.items())
+    ).group_by(*cell)  # pyright: ignore[reportCallIssue, reportArgumentType] (SQLModel types at most four columns)
     return {
         (step, stratum, arm): dict(zip(events, map(int, sums), strict=True))
         for step, stratum, arm, *sums in session.exec(query)
@@ -85,7 +93,7 @@ def _count_exposures(
 
 
 def _seen(rollout_id: str, rules: CanarySettings) -> Subquery:
-    """Return the exposures, each with its place among those of its subject."""
+    """Return the exposures, their places among those of the subject, and how they were rated."""
     order = (col(Interaction.started_at), col(Interaction.id))
     own_place = func.row_number().over(partition_by=_unit(), order_by=order)
     step_place = func.row_number().over(
@@ -104,6 +112,7 @@ def _seen(rollout_id: str, rules: CanarySettings) -> Subquery:
             Interaction.finish_reason,
             Interaction.refused,
             Interaction.started_at,
+            _said(rules).label("good"),
             own_place.label("own_place"),
             step_place.label("step_place"),
         )
@@ -112,17 +121,20 @@ def _seen(rollout_id: str, rules: CanarySettings) -> Subquery:
     )
 
 
-def _said(rollout_id: str, rules: CanarySettings) -> Subquery:
-    """Return the exposures that were rated within the response window, and whether well."""
+def _said(rules: CanarySettings) -> ScalarSelect[int]:
+    """Return what was said of an exposure within the response window: 1 good, 0 not, or NULL.
+
+    Looked up by an index for each exposure: SQLite joins with no index what is grouped first.
+    """
     return (
-        select(
-            col(Feedback.interaction_id).label("id"),
-            func.min(case((_is_good(rules), 1), else_=0)).label("good"),
+        select(func.min(case((_is_good(rules), 1), else_=0)))
+        .where(
+            col(Feedback.interaction_id) == col(Interaction.id),
+            _is_rating(),
+            _given_within(rules.response_window_s),
         )
-        .join(Interaction, col(Feedback.interaction_id) == Interaction.id)
-        .where(_exposed(rollout_id), _is_rating(), _given_within(rules.response_window_s))
-        .group_by(col(Feedback.interaction_id))
-        .subquery()
+        .correlate(Interaction)
+        .scalar_subquery()
     )
 
 

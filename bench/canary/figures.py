@@ -27,7 +27,7 @@ class Extent:
 
     rollouts: int = 2_000  # of each scenario
     answers: int = 16_000  # of each rollout until its deadline
-    every: int = 10  # answers between two looks
+    every: int = 8  # answers between two looks
     at_once: int = 100  # rollouts in memory
     processes: int = 2
 
