@@ -109,7 +109,7 @@ def _slope(counts: tuple[Any, Any, Any, Any], share: Floats, difference: float) 
 
 def _ratio(count: Floats, share: Floats) -> Floats:
     """Return count / share; 0 / 0 is 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where(count == 0.0, 0.0, count / share)
 
 

@@ -319,7 +319,10 @@ def test_many_exposures_are_counted_in_time_that_grows_with_them(session: Sessio
             "endpoint": "/v1/chat/completions",
             "requested_model": "support",
             "status": "ok",
-            "stream": False,
+            "messages": [],
+            "parameters": {},
+            "redactions": {},
+            "extra": {},
             "latency_s": 1.0,
             "started_at": BEGAN + timedelta(seconds=number),
             "event_id": f"e{number}",
@@ -335,6 +338,8 @@ def test_many_exposures_are_counted_in_time_that_grows_with_them(session: Sessio
             "application": "support",
             "kind": "thumbs",
             "thumbs": True,
+            "redactions": {},
+            "extra": {},
             "given_at": BEGAN + timedelta(seconds=number + 9),
         }
         for number in range(0, 20_000, 10)
