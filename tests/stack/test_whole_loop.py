@@ -54,6 +54,7 @@ cooldown_s = 0
 shares = [0.5]
 min_ratings = 20
 min_s = 1
+guardrails = ["error", "latency"]
 error_tolerance = 0.3
 latency_over_s = 60
 latency_tolerance = 0.3
