@@ -11,9 +11,9 @@ import os
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from core.canary_settings import CanarySettings as CanarySettings
 from core.cost_settings import CostSettings
 from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
 from core.errors import SettingsError
@@ -29,7 +30,7 @@ from core.launcher_settings import LaunchersSettings
 from core.patterns import check_patterns
 from core.policy_settings import CooldownSettings
 from core.registry_settings import RegistrySettings
-from core.sections import Alpha, Port, Positive, Section, Share
+from core.sections import Port, Positive, Section, Share
 from core.tracking_settings import TrackersSettings
 
 DEFAULT_FILE = Path("ratchet.toml")
@@ -52,6 +53,7 @@ class ApplicationSettings(Section):
     request_timeout_s: float | None = Field(default=None, gt=0.0)  # none: the gateway's
     adapter: str | None = None  # answers instead of what is live; `base` is the base model
     canary: bool = True  # false: keeps it out of rollouts and shadow
+    rollouts: dict[str, Any] = Field(default={})  # what differs for it from the section `canary`
     redaction_patterns: dict[str, str] = Field(
         default={}
     )  # name: regular expression; becomes [NAME_1]
@@ -300,42 +302,6 @@ class RetrainSettings(Section):
     trackers: TrackersSettings = TrackersSettings()
 
 
-class CanarySettings(Section):
-    """The canary's steps, error rates and guardrails. Source: DESIGN section 3."""
-
-    shares: tuple[Share, ...] = (0.01, 0.05, 0.25, 0.50)
-    step_min_exposures: int = 30  # in the canary arm, before the share grows
-    step_min_s: float = 300.0
-    min_ratings: int = 20  # over both arms and all steps, before a promotion
-    min_s: float = 900.0  # time in canary before a promotion
-    deadline_s: float = 14 * 86_400.0
-    alpha_promote: Alpha = 0.05
-    alpha_roll_back: Alpha = 0.05
-    alpha_guardrail: Alpha = 0.025
-    margin: Share = 0.0  # promote only what is better than baseline - margin
-    error_tolerance: Share = 0.02  # d of the error guardrail
-    latency_over_s: float = 10.0  # q: an answer slower than this counts against its arm
-    latency_tolerance: Share = 0.05  # d of the latency guardrail
-    breaker_errors: int = 5  # consecutive canary errors that trip the hard breaker
-    holdback: Share = 0.05  # stays on the old adapter during the watch
-    watch_s: float = 86_400.0
-    check_every_s: float = 5.0
-    ready_share: Share = Field(default=1.0, gt=0.0)  # of engines, before a step
-    shadow_share: Share = 0.1  # of requests that the canary answers too; our choice
-    shadow_concurrent: int = Field(default=4, ge=0)  # at once per gateway; what is more is dropped
-    shadow_min_pairs: int = Field(default=0, ge=0)  # our choice: a quiet application is not stuck
-    shadow_max_s: float = 3_600.0  # our choice: then the canary begins with fewer pairs
-
-    @field_validator("shares")
-    @classmethod
-    def _growing(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
-        if not shares or list(shares) != sorted(set(shares)) or shares[0] <= 0.0:
-            raise ValueError(
-                f"shares must be positive and grow, for instance 0.01, 0.05; got {shares}"
-            )
-        return shares
-
-
 class Settings(BaseSettings):
     """Everything that can be set, frozen."""
 
@@ -367,6 +333,23 @@ class Settings(BaseSettings):
     canary: CanarySettings = CanarySettings()
     prices: dict[str, PriceSettings] = {}
     traces: TraceSettings = TraceSettings()
+
+    @model_validator(mode="after")
+    def _rules(self) -> Settings:
+        for application in self.applications:
+            try:
+                self.canary_of(application)
+            except ValidationError as error:
+                told = "; ".join(f"{issue['loc']}: {issue['msg']}" for issue in error.errors())
+                raise ValueError(f"applications.{application}.rollouts: {told}") from error
+        return self
+
+    def canary_of(self, application: str) -> CanarySettings:
+        """The rules of an application's rollouts: the section `canary`, and what differs."""
+        own = self.applications.get(application)
+        return CanarySettings.model_validate(
+            self.canary.model_dump() | (own.rollouts if own is not None else {})
+        )
 
     @property
     def store_address(self) -> str:

@@ -166,7 +166,8 @@ def start_canary(parts: Parts, adapter: str) -> Rollout:
             f"{row.application} takes no canaries: unset applications.{row.application}.adapter "
             "and .canary in the settings"
         )
-    return Conductor(parts.store, parts.log, parts.settings.canary).start(adapter)
+    rules = parts.settings.canary if row is None else parts.settings.canary_of(row.application)
+    return Conductor(parts.store, parts.log, rules).start(adapter)
 
 
 def wait_for_decision(parts: Parts, rollout_id: str, narrator: Narrator) -> Rollout:

@@ -56,6 +56,7 @@ examples = 8
 shares = [0.5]
 min_ratings = 20
 min_s = 1
+guardrails = ["error", "latency"]
 error_tolerance = 0.3
 latency_over_s = 60
 latency_tolerance = 0.3
