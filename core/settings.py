@@ -25,6 +25,7 @@ from core.cost_settings import CostSettings
 from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
 from core.errors import SettingsError
 from core.launcher_settings import LaunchersSettings
+from core.monitoring_settings import MonitoringSettings
 from core.patterns import check_patterns
 from core.registry_settings import RegistrySettings
 from core.sections import Alpha, Port, Positive, Section, Share
@@ -353,6 +354,7 @@ class Settings(BaseSettings):
     costs: CostSettings = CostSettings()
     launchers: LaunchersSettings = LaunchersSettings()
     canary: CanarySettings = CanarySettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     prices: dict[str, PriceSettings] = {}
     traces: TraceSettings = TraceSettings()
 
@@ -377,7 +379,10 @@ class Settings(BaseSettings):
         """The folder of the processes' spools, which without Kafka are the event log."""
         return self.data_dir / "spool"
 
-    def folder(self, name: Literal["datasets", "runs", "searches", "adapters", "reports"]) -> Path:
+    def folder(
+        self,
+        name: Literal["datasets", "runs", "searches", "adapters", "reports", "monitoring"],
+    ) -> Path:
         """Return (and make) the folder in which a stage keeps its files."""
         path = (self.data_dir / name).resolve()
         path.mkdir(parents=True, exist_ok=True)
