@@ -27,6 +27,7 @@ from core.curation_settings import AugmentationSettings, CurationSettings, Revie
 from core.errors import SettingsError
 from core.gate_settings import GateSettings
 from core.launcher_settings import LaunchersSettings
+from core.monitoring_settings import MonitoringSettings
 from core.patterns import check_patterns
 from core.policy_settings import CooldownSettings
 from core.registry_settings import RegistrySettings
@@ -331,6 +332,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     launchers: LaunchersSettings = LaunchersSettings()
     canary: CanarySettings = CanarySettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     prices: dict[str, PriceSettings] = {}
     traces: TraceSettings = TraceSettings()
 
@@ -373,7 +375,10 @@ class Settings(BaseSettings):
         return self.data_dir / "spool"
 
     def folder(
-        self, name: Literal["datasets", "runs", "searches", "adapters", "evaluations", "reports"]
+        self,
+        name: Literal[
+            "datasets", "runs", "searches", "adapters", "evaluations", "monitoring", "reports"
+        ],
     ) -> Path:
         """Return (and make) the folder in which a stage keeps its files."""
         path = (self.data_dir / name).resolve()
