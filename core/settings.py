@@ -28,6 +28,7 @@ from core.gate_settings import GateSettings
 from core.launcher_settings import LaunchersSettings
 from core.patterns import check_patterns
 from core.registry_settings import RegistrySettings
+from core.scheduler_settings import SchedulerSettings
 from core.sections import Alpha, Port, Positive, Section, Share
 from core.tracking_settings import TrackersSettings
 
@@ -352,6 +353,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     launchers: LaunchersSettings = LaunchersSettings()
     canary: CanarySettings = CanarySettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
     prices: dict[str, PriceSettings] = {}
     traces: TraceSettings = TraceSettings()
 

@@ -134,8 +134,11 @@ def _differences(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
+    from feedback import alert_tables, job_tables
     from feedback.tables import Application
 
+    assert alert_tables
+    assert job_tables  # register their tables
     partitioned = connection.dialect.name == "postgresql"
 
     def included(thing: Any, name: str | None, kind: str, reflected: bool, _other: Any) -> bool:

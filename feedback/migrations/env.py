@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from alembic import context
 
-from feedback import tables
+from feedback import alert_tables, job_tables, tables
 
+assert alert_tables
+assert job_tables  # register their tables
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
