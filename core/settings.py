@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from core.alert_settings import AlertSettings
 from core.canary_settings import CanarySettings as CanarySettings
 from core.cost_settings import CostSettings
 from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
@@ -31,7 +32,8 @@ from core.monitoring_settings import MonitoringSettings
 from core.patterns import check_patterns
 from core.policy_settings import CooldownSettings
 from core.registry_settings import RegistrySettings
-from core.sections import Port, Positive, Section, Share
+from core.scheduler_settings import SchedulerSettings
+from core.sections import Alpha, Port, Positive, Section, Share
 from core.tracking_settings import TrackersSettings
 
 DEFAULT_FILE = Path("ratchet.toml")
@@ -333,6 +335,8 @@ class Settings(BaseSettings):
     launchers: LaunchersSettings = LaunchersSettings()
     canary: CanarySettings = CanarySettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    alerts: AlertSettings = AlertSettings()
     prices: dict[str, PriceSettings] = {}
     traces: TraceSettings = TraceSettings()
 

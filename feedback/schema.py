@@ -134,8 +134,7 @@ def _differences(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    import feedback.drift_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
-    from feedback.tables import Application
+    from feedback.all_tables import METADATA
 
     partitioned = connection.dialect.name == "postgresql"
 
@@ -148,7 +147,7 @@ def _differences(connection: Connection) -> list[str]:
         )
 
     migration = MigrationContext.configure(connection, opts={"include_object": included})
-    return [_told(difference) for difference in compare_metadata(migration, Application.metadata)]
+    return [_told(difference) for difference in compare_metadata(migration, METADATA)]
 
 
 def _told(difference: Any) -> str:

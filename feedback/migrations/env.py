@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-import feedback.drift_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
-from feedback import tables
+from feedback.all_tables import METADATA
 
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=tables.Application.metadata,
+    target_metadata=METADATA,
     render_as_batch=connection.dialect.name == "sqlite",  # SQLite cannot alter most things
 )
 with context.begin_transaction():
