@@ -134,8 +134,10 @@ def _differences(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
+    from feedback import console_tables
     from feedback.tables import Application
 
+    assert console_tables  # registers its tables
     partitioned = connection.dialect.name == "postgresql"
 
     def included(thing: Any, name: str | None, kind: str, reflected: bool, _other: Any) -> bool:

@@ -19,6 +19,7 @@ from core.errors import RatchetError, SettingsError
 from loop.adapter_cli import adapter_app
 from loop.augment_cli import augment, judge
 from loop.canary_cli import canary_app, promote, rollback
+from loop.console_cli import console_app
 from loop.cost_cli import advise, cost_app, estimate
 from loop.dataset_cli import dataset_app
 from loop.db_cli import db_app
@@ -155,20 +156,6 @@ def relay(context: typer.Context) -> None:
 
 
 @app.command()
-def console(context: typer.Context) -> None:
-    """Run the operators' pages; sign in with a key of scope ops, admin or review."""
-    from loop.console.server import run_console
-    from loop.service import stopped_by_signals
-    from loop.wiring import open_parts
-
-    with (
-        open_parts(settings_of(context), "console") as parts,
-        stopped_by_signals(threading.Event()) as stop,
-    ):
-        run_console(parts.settings, store=parts.store, keys=parts.keys, stop=stop)
-
-
-@app.command()
 def curate(context: typer.Context, application: Application, as_json: AsJson = False) -> None:
     """Make a dataset version of what people rated and corrected."""
     from loop import turn
@@ -219,6 +206,7 @@ for command in (promote, rollback):
 app.add_typer(canary_app, name="canary")
 app.add_typer(key_app, name="key")
 app.add_typer(adapter_app, name="adapter")
+app.add_typer(console_app, name="console")
 app.add_typer(cost_app, name="cost")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(launch_app, name="launch")

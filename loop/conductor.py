@@ -22,6 +22,7 @@ from core.errors import NotFoundError, StateError
 from core.files import json_sha256
 from core.ids import new_id
 from core.settings import CanarySettings
+from feedback.audit import HumanAct, record
 from feedback.events import ROLLOUTS_TOPIC, RolloutChanged, encode
 from feedback.log.protocol import EventLog, NewRecord
 from feedback.store import Store
@@ -142,6 +143,7 @@ class Conductor:
                     f"this needs one of: {', '.join(sorted(allowed))}"
                 )
             self._apply(session, rollout, move, decided_by=operator, now=utc_now())
+            record(session, human_move(rollout))
             session.commit()
             return rollout
 
@@ -190,6 +192,14 @@ class Conductor:
             changed_at=now,
         )
         self.events.append([NewRecord(ROLLOUTS_TOPIC, rollout.id, encode(event))])
+
+
+def human_move(rollout: Rollout) -> HumanAct:
+    """Return the audit entry of a move that a person decided, from the row after it."""
+    action = "rollout_promoted" if rollout.state == "watch" else f"rollout_{rollout.state}"
+    details = {"adapter": rollout.canary_adapter, "state": rollout.state, "share": rollout.share}
+    place = ("rollout", rollout.id, rollout.application)
+    return HumanAct(rollout.decided_by, action, *place, rollout.reason, details)
 
 
 def _rollout(session: Session, rollout_id: str) -> Rollout:

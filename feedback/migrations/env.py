@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from alembic import context
 
-from feedback import tables
+from feedback import console_tables, tables
 
+assert console_tables  # registers its tables
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,

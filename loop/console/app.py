@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import structlog
-from litestar import Litestar, Request, Response, Router, get
+from litestar import Litestar, Request, Response, Router, get, post
 from litestar.config.csrf import CSRFConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
@@ -26,17 +26,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import RatchetError, RateLimitError
 from core.keys import Keys
-from core.settings import Settings
 from curation.review.desk import ReviewDesk
 from feedback.key_ring import KeyRing
-from feedback.store import Store
 from feedback.web_file import load_web_file
 from loop.console.keys import key_routes
 from loop.console.login import login_routes
 from loop.console.review import review_routes
 from loop.console.sessions import (
-    OPERATORS,
-    REVIEWERS,
     CookieConfig,
     NotSignedIn,
     Sessions,
@@ -44,7 +40,9 @@ from loop.console.sessions import (
     home,
     require_own_page,
 )
+from loop.console.user_ring import UserRing
 from loop.review_api import review_handlers
+from loop.wiring import Parts
 
 FOLDER = Path(__file__).parent
 POLICY = "; ".join(
@@ -74,17 +72,19 @@ AnyRequest = Request[Any, Any, Any]
 _log = structlog.get_logger(__name__)
 
 
-def create_console(settings: Settings, *, store: Store, keys: Keys) -> Litestar:
+def create_console(parts: Parts) -> Litestar:
     """Return the console's app."""
+    settings, store, keys = parts.settings, parts.store, parts.keys
     callers = KeyRing(settings, store)
-    sessions = Sessions(callers, settings.console.session_s)
+    users = UserRing(store)
+    sessions = Sessions(callers, users, tuple(settings.applications), settings.console.session_s)
     secure = settings.console.is_https
     keys_pages = key_routes(store, sessions)
     desk = ReviewDesk(store, settings)
     review = review_routes(desk, sessions)
     pages = [
-        Router("/", route_handlers=keys_pages, guards=[guard(sessions, OPERATORS)]),
-        Router("/", route_handlers=review, guards=[guard(sessions, REVIEWERS)]),
+        Router("/", route_handlers=keys_pages, guards=[guard(sessions, "operate")]),
+        Router("/", route_handlers=review, guards=[guard(sessions, "review")]),
     ]
     cookies = CookieConfig(
         secret=_secret(keys, "session"),
@@ -98,9 +98,10 @@ def create_console(settings: Settings, *, store: Store, keys: Keys) -> Litestar:
         route_handlers=[
             *pages,
             *review_handlers(desk, callers),
-            *login_routes(settings, sessions),
+            *login_routes(settings, store, sessions),
             *_files(),
             _home(sessions),
+            _choice(sessions),
             _live,
         ],
         middleware=[cookies.middleware],
@@ -122,8 +123,8 @@ def create_console(settings: Settings, *, store: Store, keys: Keys) -> Litestar:
             Exception: _crash,
         },
         after_request=_with_headers,
-        state=State({"callers": callers}),
-        lifespan=[_refreshing(callers, settings.gateway.route_refresh_s)],
+        state=State({"callers": callers, "users": users}),
+        lifespan=[_refreshing((callers, users), settings.gateway.route_refresh_s)],
         openapi_config=None,
         logging_config=None,
     )
@@ -142,6 +143,15 @@ def _home(sessions: Sessions) -> Any:
     return go_home
 
 
+def _choice(sessions: Sessions) -> Any:
+    @post("/application", status_code=303)
+    async def choose(request: AnyRequest) -> Redirect:
+        sessions.choose(request, str((await request.form()).get("application", "")))
+        return Redirect("/", status_code=303)
+
+    return choose
+
+
 def _files() -> list[Any]:
     files = {
         path.name: load_web_file(path, cache_control="no-cache")
@@ -157,16 +167,18 @@ def _files() -> list[Any]:
     return [serve]
 
 
-def _refreshing(callers: KeyRing, every_s: float) -> Any:
+def _refreshing(rings: Sequence[KeyRing | UserRing], every_s: float) -> Any:
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncGenerator[None]:
-        await asyncio.to_thread(callers.refresh)
-        task = asyncio.create_task(callers.refresh_forever(every_s))
+        for ring in rings:
+            await asyncio.to_thread(ring.refresh)
+        tasks = [asyncio.create_task(ring.refresh_forever(every_s)) for ring in rings]
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     return running
 

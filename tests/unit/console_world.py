@@ -13,6 +13,7 @@ import httpx
 from litestar import Litestar
 from litestar.testing import TestClient
 from pydantic import SecretStr
+from sqlmodel import col, select
 
 from core.keys import Keys
 from core.settings import (
@@ -22,11 +23,16 @@ from core.settings import (
     GatewaySettings,
     Settings,
 )
+from feedback.console_tables import AuditEntry
 from feedback.key_store import KeyWish, create_key, list_keys
 from feedback.store import Store
 from feedback.tables import ApiKey
 from loop.console.app import create_console
+from loop.console.users import add_user
+from loop.wiring import Parts
+from tests.fakes.memory_log import MemoryLog, MemorySource
 
+PASSWORD = "correct horse battery"
 KEYS = Keys(receipt=(b"r",), subject=b"s")
 
 
@@ -49,6 +55,24 @@ class Console:
     def sign_in(self, *scopes: str, application: str = "desk") -> httpx.Response:
         """Sign in with a new key."""
         return self.send("/login", on="/login", key=self.key(*scopes, application=application))
+
+    def user(self, name: str, role: str) -> str:
+        """Add a person; return their password."""
+        with self.store.session() as session:
+            add_user(session, name, role, PASSWORD, by="a test")
+            session.commit()
+        self.client.app.state.users.refresh()
+        return PASSWORD
+
+    def enter(self, name: str, role: str) -> httpx.Response:
+        """Sign in as a new person."""
+        password = self.user(name, role)
+        return self.send("/login", on="/login", name=name, password=password)
+
+    def acts(self) -> list[AuditEntry]:
+        """Return the audit log, the oldest first."""
+        with self.store.session() as session:
+            return list(session.exec(select(AuditEntry).order_by(col(AuditEntry.id))))
 
     def token(self, on: str) -> str:
         """Return the token of the form on a page."""
@@ -83,7 +107,8 @@ def opened(
     )
     store = Store(settings.store_address)
     store.create_tables()
-    app = create_console(settings, store=store, keys=KEYS)
+    log = MemoryLog()
+    app = create_console(Parts(settings, store, log, MemorySource(log), KEYS))
     with TestClient(app) as client:
         yield Console(client, store)
     store.close()
