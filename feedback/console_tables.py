@@ -67,11 +67,12 @@ class MetricHour(SQLModel, table=True):
     hour: datetime = Field(sa_column=_utc_column(primary_key=True))
     adapter: str = Field(primary_key=True)  # empty: the base model
     rolled_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
-    requests: int = 0
+    interactions: int = 0  # all, also answers in shadow, which nobody saw
+    requests: int = 0  # those that somebody saw: all else here is of them, but for the cost
     errors: int = 0
     disconnected: int = 0
     cost: float = 0.0
-    costed: int = 0  # requests whose cost is known
+    costed: int = 0  # interactions whose cost is known
     prompt_tokens: int = 0
     completion_tokens: int = 0
     latency: dict[str, int] = Field(default_factory=dict, sa_column=_json_column())  # seconds

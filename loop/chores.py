@@ -20,6 +20,7 @@ from feedback.log.slots import seal_abandoned
 from feedback.positions import read_positions
 from feedback.retention import cutoffs, expire
 from loop.erasing import carry_out_requests
+from loop.rollup_job import roll_up_metrics
 from loop.wiring import Parts, spool_limits
 from retrain.registry.mlflow_models import sync_models
 
@@ -92,6 +93,7 @@ def chores_of(parts: Parts) -> list[Chore]:
         Chore("erasures", ERASE_EVERY_S, erase),
         Chore("anomalies", parts.settings.feedback.mark_every_s, mark),
         Chore("retention", DAY_S, retain),
+        Chore("metrics", parts.settings.console.roll_up_every_s, lambda: roll_up_metrics(parts)),
         *spool_chores(parts.settings, let_go),
     ]
 

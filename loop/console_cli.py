@@ -43,6 +43,20 @@ def console(context: typer.Context) -> None:
         run_console(parts, stop)
 
 
+@console_app.command("roll-up")
+def roll_up(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="every hour anew")] = False,
+) -> None:
+    """Bring the hourly metrics of the pages up to date; the console does so by itself."""
+    from loop.rollup_job import roll_up_metrics
+    from loop.wiring import open_parts
+
+    with open_parts(settings_of(context)) as parts:
+        told = roll_up_metrics(parts, everything=everything)
+    out.print(told or "the metrics are up to date", highlight=False)
+
+
 @user_app.command("add")
 def user_add(
     context: typer.Context,

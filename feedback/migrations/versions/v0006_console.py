@@ -12,7 +12,15 @@ down_revision = "0003"
 
 HISTOGRAMS = ("latency", "ttft", "prompt_lengths", "answer_lengths")
 COUNTS = (
-    *("requests", "errors", "disconnected", "costed", "prompt_tokens", "completion_tokens"),
+    *(
+        "interactions",
+        "requests",
+        "errors",
+        "disconnected",
+        "costed",
+        "prompt_tokens",
+        "completion_tokens",
+    ),
     *("facts", "effective", "thumbs_up", "thumbs_down", "ratings", "rating_sum"),
     *("completed", "abandoned", "escalated", "regenerated", "corrected"),
 )
