@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Integer, String, cast, delete, func, type_coerce
+from sqlalchemy import select as sa_select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
@@ -104,13 +105,10 @@ def roll_up(store: Store, now: datetime, *, everything: bool = False, at_most: i
 
 def _reaches_further(session: Session, application: str) -> bool:
     """Return whether there are interactions older than the oldest sums: a past not yet made."""
-    kept = session.exec(
-        select(func.min(MetricHour.hour)).where(MetricHour.application == application)
-    ).one()
-    began = session.exec(
-        select(func.min(Interaction.started_at)).where(Interaction.application == application)
-    ).one()
-    return began is not None and (kept is None or as_utc(began) < as_utc(kept))
+    kept = select(func.min(MetricHour.hour)).where(MetricHour.application == application)
+    began = select(func.min(Interaction.started_at)).where(Interaction.application == application)
+    oldest, made = session.exec(began).first(), session.exec(kept).first()
+    return bool(oldest) and (not made or as_utc(oldest) < as_utc(made))
 
 
 def _stale(
@@ -196,16 +194,11 @@ def _interactions(session: Session, application: str, hour: datetime) -> Iterabl
 
 def _feedback(session: Session, application: str, hour: datetime) -> Iterable[Any]:
     given = col(Feedback.given_at)
+    columns = (getattr(Feedback, name) for name in ("kind", "thumbs", "rating", "effective"))
     query = (
-        select(
-            Feedback.kind,
-            Feedback.thumbs,
-            Feedback.rating,
-            Feedback.effective,
-            Interaction.adapter,
-        )
+        sa_select(*columns, col(Interaction.adapter))
         .join(Interaction, col(Interaction.id) == col(Feedback.interaction_id), isouter=True)
-        .where(given >= hour, given < hour + HOUR, Feedback.application == application)
+        .where(given >= hour, given < hour + HOUR, col(Feedback.application) == application)
     )
     return session.connection().execute(query)
 

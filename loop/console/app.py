@@ -30,7 +30,15 @@ from curation.review.desk import ReviewDesk
 from feedback.key_ring import KeyRing
 from feedback.web_file import load_web_file
 from loop.console.keys import key_routes
+from loop.console.live import Live, live_routes
 from loop.console.login import login_routes
+from loop.console.pages.adapters import adapter_routes
+from loop.console.pages.audit import audit_routes
+from loop.console.pages.datasets import dataset_routes
+from loop.console.pages.metrics import metrics_routes
+from loop.console.pages.overview import overview_routes
+from loop.console.pages.rollouts import rollout_acts, rollout_routes
+from loop.console.pages.runs import run_routes
 from loop.console.review import review_routes
 from loop.console.sessions import (
     CookieConfig,
@@ -40,7 +48,9 @@ from loop.console.sessions import (
     home,
     require_own_page,
 )
+from loop.console.shown import prepare
 from loop.console.user_ring import UserRing
+from loop.console.visitors import Right
 from loop.review_api import review_handlers
 from loop.wiring import Parts
 
@@ -82,9 +92,27 @@ def create_console(parts: Parts) -> Litestar:
     keys_pages = key_routes(store, sessions)
     desk = ReviewDesk(store, settings)
     review = review_routes(desk, sessions)
+    live = Live(store, sessions, settings.console.live_every_s)
+    by_right: dict[Right, list[Any]] = {
+        "view": [
+            *overview_routes(parts, sessions),
+            *metrics_routes(parts, sessions),
+            *rollout_routes(parts, sessions),
+            *adapter_routes(parts, sessions),
+            *run_routes(parts, sessions),
+            *dataset_routes(parts, sessions),
+            *live_routes(live, sessions),
+        ],
+        "review": review,
+        "operate": [
+            *keys_pages,
+            *rollout_acts(parts, sessions),
+            *audit_routes(parts, sessions),
+        ],
+    }
     pages = [
-        Router("/", route_handlers=keys_pages, guards=[guard(sessions, "operate")]),
-        Router("/", route_handlers=review, guards=[guard(sessions, "review")]),
+        Router("/", route_handlers=routes, guards=[guard(sessions, right)])
+        for right, routes in by_right.items()
     ]
     cookies = CookieConfig(
         secret=_secret(keys, "session"),
@@ -114,7 +142,9 @@ def create_console(parts: Parts) -> Litestar:
         ),
         request_max_body_size=MAX_BODY_BYTES,
         before_request=require_own_page,
-        template_config=TemplateConfig(directory=FOLDER / "templates", engine=JinjaTemplateEngine),
+        template_config=TemplateConfig(
+            directory=FOLDER / "templates", engine=JinjaTemplateEngine, engine_callback=prepare
+        ),
         exception_handlers={
             NotSignedIn: _to_login,
             RatchetError: _refuse,
@@ -123,8 +153,11 @@ def create_console(parts: Parts) -> Litestar:
             Exception: _crash,
         },
         after_request=_with_headers,
-        state=State({"callers": callers, "users": users}),
-        lifespan=[_refreshing((callers, users), settings.gateway.route_refresh_s)],
+        state=State({"callers": callers, "users": users, "live": live}),
+        lifespan=[
+            _refreshing((callers, users), settings.gateway.route_refresh_s),
+            lambda _app: live.running(),
+        ],
         openapi_config=None,
         logging_config=None,
     )

@@ -34,7 +34,9 @@ def run_console(parts: Parts, stop: threading.Event) -> None:
             listener.bind((host, port))
         except OSError as error:
             raise port_error(error, host, port, "console") from error
-        server = _server(create_console(parts))
+        app = create_console(parts)
+        server = _server(app)
+        app.state.live.is_ending = lambda: server.should_exit  # streams would hold it up
         waiting = threading.Thread(target=_exit_when_set, args=(stop, server), daemon=True)
         waiting.start()
         _log.info("console_listening", url=settings.console.url)

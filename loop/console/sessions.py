@@ -110,7 +110,7 @@ class Sessions:
 
 def home(visitor: Visitor) -> str:
     """Return the first page of who is signed in."""
-    return "/keys" if visitor.may("operate") else "/review"
+    return "/overview" if visitor.may("view") else "/review"
 
 
 def guard(sessions: Sessions, right: Right) -> Callable[[Connection, BaseRouteHandler], None]:

@@ -64,6 +64,8 @@ def sign_in(page: Page, console: str, secret: str) -> None:
     expect(page.get_by_label("API key")).to_be_focused()
     page.keyboard.type(secret)
     page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"The loop of {APPLICATION}")
+    page.goto(f"{console}/keys")
     expect(page.get_by_role("heading", level=1)).to_have_text(f"API keys of {APPLICATION}")
 
 

@@ -16,8 +16,9 @@ from tests.unit.console_world import PASSWORD, Console, opened
 
 
 @pytest.fixture
-def console(tmp_path: Path) -> Iterator[Console]:
-    """A console on this machine's own address."""
+def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
+    """A console on this machine's own address, with passwords that cost little."""
+    monkeypatch.setattr("loop.console.passwords.LOG2_COST", 12)
     with opened(tmp_path) as console:
         yield console
 
