@@ -134,10 +134,12 @@ def _differences(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from feedback import console_tables
+    from feedback import alert_tables, console_tables, drift_tables, job_tables
     from feedback.tables import Application
 
-    assert console_tables  # registers its tables
+    assert all(
+        (alert_tables, console_tables, drift_tables, job_tables)
+    )  # they register their tables
     partitioned = connection.dialect.name == "postgresql"
 
     def included(thing: Any, name: str | None, kind: str, reflected: bool, _other: Any) -> bool:

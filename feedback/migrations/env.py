@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from alembic import context
 
-from feedback import console_tables, tables
+from feedback import alert_tables, console_tables, drift_tables, job_tables, tables
 
-assert console_tables  # registers its tables
+assert all((alert_tables, console_tables, drift_tables, job_tables))  # they register their tables
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,

@@ -35,6 +35,9 @@ from loop.console.login import login_routes
 from loop.console.pages.adapters import adapter_routes
 from loop.console.pages.audit import audit_routes
 from loop.console.pages.datasets import dataset_routes
+from loop.console.pages.drift import drift_routes
+from loop.console.pages.incidents import incident_acts, incident_routes
+from loop.console.pages.jobs import job_routes
 from loop.console.pages.metrics import metrics_routes
 from loop.console.pages.overview import overview_routes
 from loop.console.pages.rollouts import rollout_acts, rollout_routes
@@ -101,12 +104,16 @@ def create_console(parts: Parts) -> Litestar:
             *adapter_routes(parts, sessions),
             *run_routes(parts, sessions),
             *dataset_routes(parts, sessions),
+            *drift_routes(parts, sessions),
+            *incident_routes(parts, sessions),
+            *job_routes(parts, sessions),
             *live_routes(live, sessions),
         ],
         "review": review,
         "operate": [
             *keys_pages,
             *rollout_acts(parts, sessions),
+            *incident_acts(parts, sessions),
             *audit_routes(parts, sessions),
         ],
     }

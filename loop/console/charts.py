@@ -229,7 +229,7 @@ def _mark(scale: Scale, mark: Mark) -> str:
     y = scale.y(mark.value)
     above = y - 4 if y > TOP + 14 else y + 12
     return f'<path class="mark" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>' + _text(
-        WIDTH - RIGHT, above, mark.label, "end", "said"
+        LEFT + 4, above, mark.label, "start", "said"
     )
 
 

@@ -12,7 +12,10 @@ from typing import Any
 from core.clock import utc_now
 from core.ids import new_id
 from core.settings import CanarySettings
+from feedback.alert_tables import Incident, IncidentNote
 from feedback.console_tables import AuditEntry, MetricHour
+from feedback.drift_tables import DriftReport
+from feedback.job_tables import JobState
 from feedback.store import Store
 from feedback.tables import (
     Adapter,
@@ -21,6 +24,7 @@ from feedback.tables import (
     DatasetMember,
     DatasetVersion,
     EngineReplica,
+    Interaction,
     Rollout,
     Run,
     VerdictRecord,
@@ -44,6 +48,7 @@ def tell(store: Store, folder: Path, application: str = APPLICATION) -> None:
         for version in (1, 2, 3):
             session.add_all(_version(application, version, now, folder))
         session.add_all(_verdicts(now))
+        session.add_all(_troubles(application, now, folder))
         session.add(_act("ann", "rollout_promoted", "rollout", "rollout-2", application))
         session.add(_act("key 12ab", "key_created", "key", "9f00aa11bb22", application))
         session.commit()
@@ -225,6 +230,60 @@ def _verdicts(now: datetime) -> list[VerdictRecord]:
             created_at=now - timedelta(hours=24 - number),
         )
         for number in range(25)
+    ]
+
+
+def _troubles(application: str, now: datetime, folder: Path) -> list[Any]:
+    """Return a drift report with a new topic, an incident with a note, and two jobs."""
+    reports = folder / "drift"
+    reports.mkdir(parents=True, exist_ok=True)
+    (reports / "report.html").write_text("<h1>drift</h1>")
+    (reports / "secret.html").write_text("no report")
+    prompt = [{"role": "user", "content": "How do I return a drone by mail?"}]
+    place: dict[str, Any] = {"application": application, "adapter": f"{application}--v2"}
+    finding = {"column": "topic", "group": "text", "drifted": True, "p": 0.0004}
+    fields: dict[str, Any] = {
+        **{"id": new_id(), "event_id": new_id(), "endpoint": "chat", "latency_s": 0.5},
+        **{"requested_model": application, "messages": prompt, "started_at": now, **place},
+    }
+    asked = Interaction(**fields)
+    return [
+        asked,
+        DriftReport(
+            id="drift-1",
+            **place,
+            window_start=now - timedelta(hours=6),
+            window_end=now,
+            reference_id="reference-1",
+            severity="act",
+            reason="topic drifted: 18 % of prompts are about something new",
+            numbers={
+                "findings": [finding | {"effects": {"cramers_v": 0.31}}],
+                "clusters": [
+                    {"rows": 90, "share": 0.18, "words": ["drone"], "examples": [asked.id]}
+                ],
+            },
+            folder=str(reports),
+            run_id="run-3",
+        ),
+        Incident(
+            id="incident-1",
+            fingerprint=f"p95/{application}",
+            rule="p95",
+            application=application,
+            severity="warning",
+            summary="p95 latency over 2 s for 10 minutes",
+            metric="latency_p95_s",
+            comparison=">",
+            threshold=2.0,
+            value=2.4,
+            worst=3.1,
+        ),
+        IncidentNote(
+            id=new_id(), incident_id="incident-1", kind="fired", author="rules", text="2.4 s"
+        ),
+        JobState(name="metrics", ok=True, message="1 hour made anew", last_finished_at=now),
+        JobState(name="drift", ok=False, message="no reference yet", last_finished_at=now),
     ]
 
 

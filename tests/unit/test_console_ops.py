@@ -25,6 +25,11 @@ PAGES = {  # path: words that must be there
     f"/runs/{RUN}": ("Loss", "Gradient norm", "812345", "learning_rate"),
     "/datasets": ("shop--d2", "720"),
     "/datasets/shop--d3": ("720", "dedupe"),
+    "/drift": ("topic drifted", "run-3"),
+    "/drift/drift-1": ("New topic: drone", "return a drone", "report"),
+    "/incidents": ("p95 latency over 2 s",),
+    "/incidents/incident-1": ("Timeline", "fired"),
+    "/jobs": ("1 hour made anew", "no reference yet"),
     "/audit": ("rollout promoted", "plainly better"),
 }
 
@@ -104,6 +109,24 @@ def test_a_person_promotes(ops: Console) -> None:
         assert session.get_one(Rollout, ROLLOUT).state == "watch"
     assert ops.acts()[-1].action == "rollout_promoted"
     assert ops.send(f"{path}/explode", on="/keys", reason="why not").status_code == 404
+
+
+def test_a_reports_own_page_is_in_a_sandbox(ops: Console) -> None:
+    """It brings styles and scripts; nothing else of its folder is served."""
+    response = ops.client.get("/drift/drift-1/files/report.html")
+    assert (response.status_code, response.text) == (200, "<h1>drift</h1>")
+    assert response.headers["content-security-policy"].startswith("sandbox")
+    for name in ("secret.html", "..%2Frun-3%2Fprogress.jsonl", "report.json"):
+        assert ops.client.get(f"/drift/drift-1/files/{name}").status_code == 404
+
+
+def test_a_person_notes_what_they_know_of_an_incident(ops: Console) -> None:
+    """It is in the timeline and in the audit log; an empty one is refused."""
+    path = "/incidents/incident-1"
+    assert ops.send(f"{path}/notes", on=path, text="the engine was updated").status_code == 200
+    assert "the engine was updated" in ops.client.get(path).text
+    assert ops.acts()[-1].action == "incident_noted"
+    assert ops.send(f"{path}/notes", on=path, text=" ").status_code == 400
 
 
 def test_who_only_looks_has_no_buttons(console: Console) -> None:

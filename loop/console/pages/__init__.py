@@ -6,5 +6,8 @@ rollouts   canaries with their evidence; promote, pause, roll back
 adapters   versions and where they come from
 runs       trainings with their losses
 datasets   what was learnt from
+drift      what changed in the traffic
+incidents  what alert rules found
+jobs       what runs by itself
 audit      what people did
 """

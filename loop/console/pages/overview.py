@@ -35,7 +35,7 @@ from feedback.tables import (
 )
 from loop.console.kept import Kept
 from loop.console.sessions import Sessions
-from loop.console.shown import page
+from loop.console.shown import page, short
 from loop.stages import ACTIVE_STATES
 from loop.wiring import Parts
 from retrain.runs.progress import read_progress
@@ -176,7 +176,7 @@ def _policy(dataset: DatasetVersion | None, plan: str) -> Stage:
 def _run(run: Run | None) -> Stage:
     if run is None:
         return Stage("Train", "idle", "no run yet", None, "begun by the policy or `ratchet turn`")
-    link = (f"/runs/{run.id}", f"run {run.id[-8:]}")
+    link = (f"/runs/{run.id}", f"run {short(run.id)}")
     if run.status in {"queued", "running"}:
         told = read_progress(Path(run.folder))
         doing = f"{run.status}: {run.mode}, {run.recipe}"
@@ -228,7 +228,7 @@ def _rollout(session: Session, application: str) -> Stage:
         state = "bad"
     return Stage(
         *("Canary", state, doing, rollout.step_since, why),
-        *(f"/rollouts/{rollout.id}", f"rollout {rollout.id[-8:]}"),
+        *(f"/rollouts/{rollout.id}", f"rollout {short(rollout.id)}"),
     )
 
 
