@@ -32,6 +32,7 @@ from feedback.web_file import load_web_file
 from loop.console.keys import key_routes
 from loop.console.live import Live, live_routes
 from loop.console.login import login_routes
+from loop.console.oidc_login import oidc_routes
 from loop.console.pages.adapters import adapter_routes
 from loop.console.pages.audit import audit_routes
 from loop.console.pages.datasets import dataset_routes
@@ -134,6 +135,7 @@ def create_console(parts: Parts) -> Litestar:
             *pages,
             *review_handlers(desk, callers),
             *login_routes(settings, store, sessions),
+            *oidc_routes(settings, store, sessions, _secret(keys, "oidc")),
             *_files(),
             _home(sessions),
             _choice(sessions),

@@ -15,6 +15,7 @@ from litestar.testing import TestClient
 from pydantic import SecretStr
 from sqlmodel import col, select
 
+from core.console_settings import OidcSettings
 from core.keys import Keys
 from core.settings import (
     ApplicationSettings,
@@ -92,7 +93,10 @@ class Console:
 
 @contextmanager
 def opened(
-    folder: Path, https: bool | None = None, proxies: tuple[str, ...] = ()
+    folder: Path,
+    https: bool | None = None,
+    proxies: tuple[str, ...] = (),
+    oidc: OidcSettings | None = None,
 ) -> Generator[Console]:
     """Give a console of two applications."""
     settings = Settings(
@@ -102,7 +106,7 @@ def opened(
             "shop": ApplicationSettings(api_key=SecretStr("shop-key")),
         },
         gateway=GatewaySettings(route_refresh_s=0.05),
-        console=ConsoleSettings(https=https),
+        console=ConsoleSettings(https=https, oidc=oidc or OidcSettings()),
         feedback=FeedbackSettings(trusted_proxies=proxies),
     )
     store = Store(settings.store_address)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from litestar import Request, get
@@ -48,6 +49,10 @@ COUNTS = (
 HISTOGRAMS = ("latency", "ttft", "prompt_lengths", "answer_lengths")
 
 
+_counts: Callable[[Any], tuple[float, ...]] = attrgetter(*COUNTS)
+_histograms: Callable[[Any], tuple[Mapping[str, int], ...]] = attrgetter(*HISTOGRAMS)
+
+
 @dataclass
 class Total:
     """The sum of some hours."""
@@ -59,14 +64,18 @@ class Total:
 
     def add(self, row: Any) -> None:
         """Add an hour's row."""
-        for name in COUNTS:
-            self.counts[name] += getattr(row, name)
-        for name in HISTOGRAMS:
-            self.histograms[name].append(getattr(row, name))
+        counts = self.counts
+        for name, value in zip(COUNTS, _counts(row), strict=True):
+            counts[name] += value
+        for name, histogram in zip(HISTOGRAMS, _histograms(row), strict=True):
+            self.histograms[name].append(histogram)
 
-    def histogram(self, name: str) -> dict[str, int]:
+    def histogram(self, name: str) -> Mapping[str, int]:
         """Return the sum of a histogram."""
-        return merged(self.histograms[name])
+        parts = self.histograms[name]
+        if len(parts) > 1:  # once for all that ask
+            self.histograms[name] = [merged(parts)]
+        return self.histograms[name][0] if parts else {}
 
     def share(self, part: str, *whole: str) -> float | None:
         """Return one count as a share of the sum of others, or None of none."""
