@@ -125,7 +125,7 @@ class Live:
         """Yield a word whenever one of the topics changed, until the session ends."""
         self._watching += 1
         try:
-            if self._watching == 1:
+            if self._watching == 1 or not self._pulse:
                 await self._look()  # what happened while nobody watched is no news
             yield ServerSentEventMessage(event="live", data="", retry=RETRY_MS)
             seen = self._of(topics)

@@ -25,7 +25,8 @@ def job_routes(parts: Parts, sessions: Sessions) -> list[Any]:
         visitor = sessions.caller(request)
         with parts.store.session() as session:
             jobs = session.exec(select(JobState).order_by(col(JobState.name))).all()
-            leader = session.exec(select(Leadership).order_by(col(Leadership.epoch).desc())).first()
+            newest = select(Leadership).order_by(col(Leadership.epoch).desc()).limit(1)
+            leader = session.exec(newest).first()
         return page(request, visitor, "jobs.html", "jobs", jobs=jobs, leader=leader)
 
     return [show_jobs]

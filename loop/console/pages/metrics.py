@@ -17,7 +17,7 @@ from typing import Any
 
 from litestar import Request, get
 from litestar.response import Template
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlmodel import Session, SQLModel, col
 from sqlmodel import select as select_rows
 
@@ -151,28 +151,50 @@ class Period:
 def metrics_routes(parts: Parts, sessions: Sessions) -> list[Any]:
     """Return the page of live metrics."""
     use: Kept[EngineUse | None] = Kept(engine_use, USE_EVERY_S)
+    drawn: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {}  # with what it was drawn from
+
+    def numbers(session: Session, application: str, chosen: str) -> dict[str, Any]:
+        """Return tiles and charts, drawn anew only where a sum has changed."""
+        _, hours, each = RANGES[chosen]
+        now = utc_now()
+        since = now - timedelta(hours=hours)
+        stamp = (_stamp(session, application, since), _floor(now))
+        found = drawn.get((application, chosen))
+        if found is None or found[0] != stamp:
+            found = stamp, _numbers(read_hours(session, application, since), now, hours, each)
+            drawn[application, chosen] = found
+        return found[1]
 
     @get("/metrics", sync_to_thread=True)
     def show_metrics(request: Request[Any, Any, Any]) -> Template:
         visitor = sessions.caller(request)
-        chosen = request.query_params.get("range", "day")
-        _, hours, each = RANGES.get(chosen, RANGES["day"])
-        now = utc_now()
+        asked = request.query_params.get("range", "day")
+        chosen = asked if asked in RANGES else "day"
         with parts.store.session() as session:
-            rows = read_hours(session, visitor.application, now - timedelta(hours=hours))
+            context = numbers(session, visitor.application, chosen)
             engines = _engines(session, use)
-        period = arrange(rows, now, hours, each)
-        context = {
-            "tiles": tiles(_sum(rows, now - timedelta(hours=24)), _sum(rows, _midnight(now))),
-            "charts": draw(period),
-            "engines": engines,
-            "ranges": [(name, words) for name, (words, _, _) in RANGES.items()],
-            "chosen": chosen if chosen in RANGES else "day",
-            "rolled_at": max((as_utc(row.rolled_at) for row in rows), default=None),
-        }
+        ranges = [(name, words) for name, (words, _, _) in RANGES.items()]
+        context = context | {"engines": engines, "ranges": ranges, "chosen": chosen}
         return page(request, visitor, "metrics.html", "metrics", **context)
 
     return [show_metrics]
+
+
+def _stamp(session: Session, application: str, since: datetime) -> Any:
+    """Return what changes whenever one of the sums does."""
+    query = select(func.max(col(MetricHour.rolled_at)), func.count()).where(
+        col(MetricHour.application) == application, col(MetricHour.hour) >= _floor(since)
+    )
+    return tuple(session.connection().execute(query).one())
+
+
+def _numbers(rows: Sequence[Any], now: datetime, hours: int, each: int) -> dict[str, Any]:
+    """Return what the page shows of these rows."""
+    return {
+        "tiles": tiles(_sum(rows, now - timedelta(hours=24)), _sum(rows, _midnight(now))),
+        "charts": draw(arrange(rows, now, hours, each)),
+        "rolled_at": max((as_utc(row.rolled_at) for row in rows), default=None),
+    }
 
 
 def read_hours(session: Session, application: str, since: datetime) -> Sequence[Any]:

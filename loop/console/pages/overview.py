@@ -95,17 +95,22 @@ def stages(session: Session, application: str, looks: Looks) -> Iterator[Stage]:
         select(DatasetVersion)
         .where(DatasetVersion.application == application)
         .order_by(col(DatasetVersion.created_at).desc())
+        .limit(1)
     ).first()
     yield _dataset(dataset)
     yield _policy(dataset, looks.plan.value(application) if dataset else "")
     run = session.exec(
-        select(Run).where(Run.application == application).order_by(col(Run.started_at).desc())
+        select(Run)
+        .where(Run.application == application)
+        .order_by(col(Run.started_at).desc())
+        .limit(1)
     ).first()
     yield _run(run)
     adapter = session.exec(
         select(Adapter)
         .where(Adapter.application == application)
         .order_by(col(Adapter.created_at).desc())
+        .limit(1)
     ).first()
     yield _gate(adapter)
     yield _rollout(session, application)
@@ -208,6 +213,7 @@ def _rollout(session: Session, application: str) -> Stage:
         select(Rollout)
         .where(Rollout.application == application)
         .order_by(col(Rollout.created_at).desc())
+        .limit(1)
     ).first()
     if rollout is None:
         return Stage("Canary", "idle", "no rollout yet")
@@ -215,6 +221,7 @@ def _rollout(session: Session, application: str) -> Stage:
         select(VerdictRecord)
         .where(VerdictRecord.rollout_id == rollout.id)
         .order_by(col(VerdictRecord.id).desc())
+        .limit(1)
     ).first()
     active = rollout.state in ACTIVE_STATES
     doing = f"{rollout.canary_adapter} is {rollout.state.replace('_', ' ')}"
@@ -241,6 +248,7 @@ def _plan(parts: Parts, application: str) -> str:
             select(DatasetVersion)
             .where(DatasetVersion.application == application)
             .order_by(col(DatasetVersion.created_at).desc())
+            .limit(1)
         ).first()
     if dataset is None:
         return ""
