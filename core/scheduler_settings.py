@@ -18,3 +18,4 @@ class SchedulerSettings(Section):
     retention_every_s: float = Field(default=86_400.0, gt=0.0)  # keep_days is in days
     alerts_every_s: float = Field(default=30.0, gt=0.0)  # rules look at minutes: half of one
     deliveries_every_s: float = Field(default=5.0, gt=0.0)  # of alerts; a person is waiting
+    plans_every_s: float = Field(default=60.0, gt=0.0)  # whether to train; a training takes minutes

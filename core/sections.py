@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost"})  # the gateway listens on IPv4
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Alpha = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]

@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from core.alert_settings import AlertSettings
 from core.canary_settings import CanarySettings as CanarySettings
+from core.console_settings import ConsoleSettings
 from core.cost_settings import CostSettings
 from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
 from core.errors import SettingsError
@@ -33,12 +34,11 @@ from core.patterns import check_patterns
 from core.policy_settings import CooldownSettings
 from core.registry_settings import RegistrySettings
 from core.scheduler_settings import SchedulerSettings
-from core.sections import Alpha, Port, Positive, Section, Share
+from core.sections import LOOPBACK_HOSTS, Alpha, Port, Positive, Section, Share
 from core.tracking_settings import TrackersSettings
 
 DEFAULT_FILE = Path("ratchet.toml")
 FILE_VARIABLE = "RATCHET_SETTINGS"
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost"})  # the gateway listens on IPv4
 
 RedactionMode = Literal["full", "redacted", "metadata_only"]
 
@@ -257,27 +257,6 @@ class ErasureSettings(Section):
     # of adapters that were trained on them: only mark; take them out of traffic; or mark, and file
     # a training without them that replaces the live one
     adapters: Literal["mark", "retire", "retrain"] = "retrain"
-
-
-class ConsoleSettings(Section):
-    """People's pages: their own port, their own login (a key of scope ops, admin or review)."""
-
-    host: str = "127.0.0.1"
-    port: Port = 8001
-    session_s: float = Field(default=8 * 3_600.0, ge=1.0)  # a working day
-    https: bool | None = (
-        None  # people come by https; not set: where `host` is not this machine's own
-    )
-
-    @property
-    def url(self) -> str:
-        """The console's base URL, without a trailing slash."""
-        return f"http://{self.host}:{self.port}"
-
-    @property
-    def is_https(self) -> bool:
-        """Whether browsers reach it by https, so that its cookies may ask for that."""
-        return self.host not in LOOPBACK_HOSTS if self.https is None else self.https
 
 
 class RetrainSettings(Section):

@@ -5,7 +5,7 @@ Imported by migrations and by the check of the schema; knows no table itself.
 
 from __future__ import annotations
 
-from feedback import alert_tables, drift_tables, job_tables, tables
+from feedback import alert_tables, console_tables, drift_tables, job_tables, tables
 
-MODULES = (tables, drift_tables, job_tables, alert_tables)
+MODULES = (tables, drift_tables, job_tables, alert_tables, console_tables)
 METADATA = tables.Application.metadata

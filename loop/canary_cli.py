@@ -46,6 +46,7 @@ def canary_start(
     wait: Annotated[bool, typer.Option(help="return when it is decided")] = False,
 ) -> None:
     """Begin the rollout of an adapter that passed the gate."""
+    from feedback.audit import HumanAct, record
     from loop.turn import start_canary, wait_for_decision
     from loop.wiring import open_parts
     from retrain.registry.ledger import record_override
@@ -55,7 +56,9 @@ def canary_start(
     with open_parts(settings_of(context)) as parts:
         if override_by is not None:
             with parts.store.session() as session:
-                record_override(session, adapter, operator=override_by, reason=reason)
+                row = record_override(session, adapter, operator=override_by, reason=reason)
+                place = ("adapter", adapter, row.application)
+                record(session, HumanAct(override_by, "gate_overridden", *place, reason))
                 session.commit()
         rollout = start_canary(parts, adapter)
         out.print(f"rollout {rollout.id} of {adapter} has begun", soft_wrap=True)

@@ -20,6 +20,7 @@ from loop.adapter_cli import adapter_app
 from loop.advice_cli import advise, estimate
 from loop.augment_cli import augment, judge
 from loop.canary_cli import canary_app, promote, rollback
+from loop.console_cli import console_app
 from loop.cost_cli import cost_app
 from loop.dataset_cli import dataset_app
 from loop.db_cli import db_app
@@ -160,20 +161,6 @@ def relay(context: typer.Context) -> None:
 
 
 @app.command()
-def console(context: typer.Context) -> None:
-    """Run the operators' pages; sign in with a key of scope ops, admin or review."""
-    from loop.console.server import run_console
-    from loop.service import stopped_by_signals
-    from loop.wiring import open_parts
-
-    with (
-        open_parts(settings_of(context), "console") as parts,
-        stopped_by_signals(threading.Event()) as stop,
-    ):
-        run_console(parts.settings, store=parts.store, keys=parts.keys, stop=stop)
-
-
-@app.command()
 def curate(context: typer.Context, application: Application, as_json: AsJson = False) -> None:
     """Make a dataset version of what people rated and corrected."""
     from loop import turn
@@ -185,8 +172,7 @@ def curate(context: typer.Context, application: Application, as_json: AsJson = F
             print_row(dataset)
 
 
-for command in (policy, retrain, resume, merge, advise, estimate):
-for command in (scheduler, retrain, resume, merge, advise, estimate):
+for command in (policy, scheduler, retrain, resume, merge, advise, estimate):
     app.command()(command)
 
 
@@ -227,6 +213,7 @@ app.add_typer(incidents_app, name="incidents")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(key_app, name="key")
 app.add_typer(adapter_app, name="adapter")
+app.add_typer(console_app, name="console")
 app.add_typer(cost_app, name="cost")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(gate_app, name="gate")

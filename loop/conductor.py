@@ -23,6 +23,7 @@ from core.clock import as_utc, utc_now
 from core.errors import NotFoundError, StateError
 from core.files import json_sha256
 from core.ids import new_id
+from feedback.audit import HumanAct, record
 from feedback.events import ROLLOUTS_TOPIC, RolloutChanged, encode
 from feedback.log.protocol import EventLog, NewRecord
 from feedback.store import Store
@@ -174,6 +175,7 @@ class Conductor:
                 )
             move = moved(_position(rollout), rules_of(rollout.settings))
             self._apply(session, rollout, move, decided_by=operator, now=utc_now())
+            record(session, human_move(rollout))
             session.commit()
             return rollout
 
@@ -224,6 +226,14 @@ class Conductor:
             changed_at=now,
         )
         self.events.append([NewRecord(ROLLOUTS_TOPIC, rollout.id, encode(event))])
+
+
+def human_move(rollout: Rollout) -> HumanAct:
+    """Return the audit entry of a move that a person decided, from the row after it."""
+    action = "rollout_promoted" if rollout.state == "watch" else f"rollout_{rollout.state}"
+    details = {"adapter": rollout.canary_adapter, "state": rollout.state, "share": rollout.share}
+    place = ("rollout", rollout.id, rollout.application)
+    return HumanAct(rollout.decided_by, action, *place, rollout.reason, details)
 
 
 def _rollout(session: Session, rollout_id: str) -> Rollout:

@@ -17,6 +17,8 @@ from curation.review.erasure import expire_reviews
 from feedback.anomalies import mark_anomalies
 from feedback.retention import cutoffs, expire
 from loop.erasing import carry_out_requests
+from loop.retrain_job import plan_retraining
+from loop.rollup_job import roll_up_metrics
 from loop.wiring import Parts
 from monitoring.alerts.channels.directory import open_channels
 from monitoring.alerts.checking import check
@@ -45,6 +47,8 @@ def jobs_of(settings: Settings) -> tuple[Job, ...]:
         Job("sync_mlflow", every.mlflow_every_s, list_in_mlflow),
         Job("check_alerts", every.alerts_every_s, check_alerts),
         Job("deliver_alerts", every.deliveries_every_s, deliver_alerts),
+        Job("roll_up_metrics", settings.console.roll_up_every_s, roll_up_metrics),
+        Job("plan_retraining", every.plans_every_s, plan_retraining),
     )
 
 

@@ -24,6 +24,8 @@ from loop.terminal import (
 )
 
 if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
+    from sqlmodel import Session
+
     from feedback.tables import ApiKey
 
 key_app = typer.Typer(no_args_is_help=True, help="API keys: create, list, rotate, revoke.")
@@ -60,6 +62,7 @@ def key_create(
     ends = None if expires is None else utc_now() + duration(expires, "expires")
     with open_parts(settings) as parts, parts.store.session() as session:
         row, secret = create_key(session, KeyWish(application, scope, name, limits, ends))
+        _keep(session, "key_created", row)
         session.commit()
         _show_new(row, secret, as_json)
 
@@ -106,6 +109,7 @@ def key_rotate(
 
     with open_parts(settings_of(context)) as parts, parts.store.session() as session:
         row, secret = rotate_key(session, key, duration(grace, "grace"))
+        _keep(session, "key_rotated", row)
         session.commit()
         _show_new(row, secret, as_json)
 
@@ -118,11 +122,19 @@ def key_revoke(context: typer.Context, key: KeyId, as_json: AsJson = False) -> N
 
     with open_parts(settings_of(context)) as parts, parts.store.session() as session:
         row = revoke_key(session, key)
+        _keep(session, "key_revoked", row)
         session.commit()
         if as_json:
             print_row(row)
             return
         out.print(f"key {row.id} of {row.application} is revoked", highlight=False)
+
+
+def _keep(session: Session, action: str, row: ApiKey) -> None:
+    from feedback.audit import HumanAct, machine_user, record
+
+    details = {"scopes": row.scopes, "name": row.name}
+    record(session, HumanAct(machine_user(), action, "key", row.id, row.application, "", details))
 
 
 def _show_new(row: ApiKey, secret: str, as_json: bool) -> None:

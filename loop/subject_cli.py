@@ -74,6 +74,7 @@ def subject_erase(
     """Erase a person now: spools, store, datasets; and say which adapters were trained on them."""
     from core.clock import utc_now
     from core.ids import new_id
+    from feedback.audit import HumanAct, record
     from feedback.erasure import open_erasure
     from feedback.subject_export import erasure_state
     from loop.erasing import carry_out
@@ -87,6 +88,7 @@ def subject_erase(
             typer.confirm(_told(parts, person), abort=True)
         with parts.store.session() as session:
             erasure = open_erasure(session, person, new_id(), by, utc_now())
+            record(session, HumanAct(by, "subject_erased", "erasure", erasure.id, application))
             session.commit()
         done = carry_out(parts, erasure.id)
     if as_json:

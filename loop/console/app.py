@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import structlog
-from litestar import Litestar, Request, Response, Router, get
+from litestar import Litestar, Request, Response, Router, get, post
 from litestar.config.csrf import CSRFConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
@@ -26,17 +26,25 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import RatchetError, RateLimitError
 from core.keys import Keys
-from core.settings import Settings
 from curation.review.desk import ReviewDesk
 from feedback.key_ring import KeyRing
-from feedback.store import Store
 from feedback.web_file import load_web_file
 from loop.console.keys import key_routes
+from loop.console.live import Live, live_routes
 from loop.console.login import login_routes
+from loop.console.oidc_login import oidc_routes
+from loop.console.pages.adapters import adapter_routes
+from loop.console.pages.audit import audit_routes
+from loop.console.pages.datasets import dataset_routes
+from loop.console.pages.drift import drift_routes
+from loop.console.pages.incidents import incident_acts, incident_routes
+from loop.console.pages.jobs import job_routes
+from loop.console.pages.metrics import metrics_routes
+from loop.console.pages.overview import overview_routes
+from loop.console.pages.rollouts import rollout_acts, rollout_routes
+from loop.console.pages.runs import run_routes
 from loop.console.review import review_routes
 from loop.console.sessions import (
-    OPERATORS,
-    REVIEWERS,
     CookieConfig,
     NotSignedIn,
     Sessions,
@@ -44,7 +52,11 @@ from loop.console.sessions import (
     home,
     require_own_page,
 )
+from loop.console.shown import prepare
+from loop.console.user_ring import UserRing
+from loop.console.visitors import Right
 from loop.review_api import review_handlers
+from loop.wiring import Parts
 
 FOLDER = Path(__file__).parent
 POLICY = "; ".join(
@@ -74,17 +86,41 @@ AnyRequest = Request[Any, Any, Any]
 _log = structlog.get_logger(__name__)
 
 
-def create_console(settings: Settings, *, store: Store, keys: Keys) -> Litestar:
+def create_console(parts: Parts) -> Litestar:
     """Return the console's app."""
+    settings, store, keys = parts.settings, parts.store, parts.keys
     callers = KeyRing(settings, store)
-    sessions = Sessions(callers, settings.console.session_s)
+    users = UserRing(store)
+    sessions = Sessions(callers, users, tuple(settings.applications), settings.console.session_s)
     secure = settings.console.is_https
     keys_pages = key_routes(store, sessions)
     desk = ReviewDesk(store, settings)
     review = review_routes(desk, sessions)
+    live = Live(store, sessions, settings.console.live_every_s)
+    by_right: dict[Right, list[Any]] = {
+        "view": [
+            *overview_routes(parts, sessions),
+            *metrics_routes(parts, sessions),
+            *rollout_routes(parts, sessions),
+            *adapter_routes(parts, sessions),
+            *run_routes(parts, sessions),
+            *dataset_routes(parts, sessions),
+            *drift_routes(parts, sessions),
+            *incident_routes(parts, sessions),
+            *job_routes(parts, sessions),
+            *live_routes(live, sessions),
+        ],
+        "review": review,
+        "operate": [
+            *keys_pages,
+            *rollout_acts(parts, sessions),
+            *incident_acts(parts, sessions),
+            *audit_routes(parts, sessions),
+        ],
+    }
     pages = [
-        Router("/", route_handlers=keys_pages, guards=[guard(sessions, OPERATORS)]),
-        Router("/", route_handlers=review, guards=[guard(sessions, REVIEWERS)]),
+        Router("/", route_handlers=routes, guards=[guard(sessions, right)])
+        for right, routes in by_right.items()
     ]
     cookies = CookieConfig(
         secret=_secret(keys, "session"),
@@ -98,9 +134,11 @@ def create_console(settings: Settings, *, store: Store, keys: Keys) -> Litestar:
         route_handlers=[
             *pages,
             *review_handlers(desk, callers),
-            *login_routes(settings, sessions),
+            *login_routes(settings, store, sessions),
+            *oidc_routes(settings, store, sessions, _secret(keys, "oidc")),
             *_files(),
             _home(sessions),
+            _choice(sessions),
             _live,
         ],
         middleware=[cookies.middleware],
@@ -113,7 +151,9 @@ def create_console(settings: Settings, *, store: Store, keys: Keys) -> Litestar:
         ),
         request_max_body_size=MAX_BODY_BYTES,
         before_request=require_own_page,
-        template_config=TemplateConfig(directory=FOLDER / "templates", engine=JinjaTemplateEngine),
+        template_config=TemplateConfig(
+            directory=FOLDER / "templates", engine=JinjaTemplateEngine, engine_callback=prepare
+        ),
         exception_handlers={
             NotSignedIn: _to_login,
             RatchetError: _refuse,
@@ -122,8 +162,11 @@ def create_console(settings: Settings, *, store: Store, keys: Keys) -> Litestar:
             Exception: _crash,
         },
         after_request=_with_headers,
-        state=State({"callers": callers}),
-        lifespan=[_refreshing(callers, settings.gateway.route_refresh_s)],
+        state=State({"callers": callers, "users": users, "live": live}),
+        lifespan=[
+            _refreshing((callers, users), settings.gateway.route_refresh_s),
+            lambda _app: live.running(),
+        ],
         openapi_config=None,
         logging_config=None,
     )
@@ -142,6 +185,15 @@ def _home(sessions: Sessions) -> Any:
     return go_home
 
 
+def _choice(sessions: Sessions) -> Any:
+    @post("/application", status_code=303)
+    async def choose(request: AnyRequest) -> Redirect:
+        sessions.choose(request, str((await request.form()).get("application", "")))
+        return Redirect("/", status_code=303)
+
+    return choose
+
+
 def _files() -> list[Any]:
     files = {
         path.name: load_web_file(path, cache_control="no-cache")
@@ -157,16 +209,18 @@ def _files() -> list[Any]:
     return [serve]
 
 
-def _refreshing(callers: KeyRing, every_s: float) -> Any:
+def _refreshing(rings: Sequence[KeyRing | UserRing], every_s: float) -> Any:
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncGenerator[None]:
-        await asyncio.to_thread(callers.refresh)
-        task = asyncio.create_task(callers.refresh_forever(every_s))
+        for ring in rings:
+            await asyncio.to_thread(ring.refresh)
+        tasks = [asyncio.create_task(ring.refresh_forever(every_s)) for ring in rings]
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     return running
 

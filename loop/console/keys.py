@@ -20,12 +20,14 @@ from litestar.response import Redirect, Template
 from sqlmodel import Session
 
 from core.clock import as_utc, utc_now
-from core.errors import NotFoundError, PermissionDeniedError, RequestError, StateError
-from feedback.api_keys import SCOPES, Caller, KeyLimits
+from core.errors import NotFoundError, RequestError, StateError
+from feedback.api_keys import SCOPES, KeyLimits
+from feedback.audit import HumanAct, record
 from feedback.key_store import KeyWish, create_key, key_state, list_keys, revoke_key, rotate_key
 from feedback.store import Store
 from feedback.tables import ApiKey
 from loop.console.sessions import Sessions
+from loop.console.visitors import Visitor
 from loop.durations import duration
 
 LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent")
@@ -138,23 +140,29 @@ def _acts(store: Store, sessions: Sessions) -> list[HTTPRouteHandler]:
     return [make_key, rotate, revoke]
 
 
-def _page(name: str, caller: Caller, status: int = 200, **context: Any) -> Template:
-    shown = {"caller": caller, "may_change": "admin" in caller.scopes, "scopes": SCOPES}
+def _page(name: str, caller: Visitor, status: int = 200, **context: Any) -> Template:
+    shown = {
+        "caller": caller,
+        "section": "keys",
+        "may_change": caller.may("administer"),
+        "scopes": SCOPES,
+    }
     return Template(name, context=shown | context, status_code=status)
 
 
-def _make(store: Store, caller: Caller, form: KeyForm) -> Template:
+def _make(store: Store, caller: Visitor, form: KeyForm) -> Template:
     wish = form.wish(caller.application)
     if wish is None:
         return _page("key_form.html", caller, 400, form=form)
     with store.session() as session:
         row, secret = create_key(session, wish)
+        _keep(session, caller, "key_created", row, scopes=row.scopes)
         session.commit()
     _log.info("key_created", key=row.id, application=row.application, by=caller.key_id)
     return _page("key_made.html", caller, key=_shown(row), secret=secret)
 
 
-def _rotate(store: Store, caller: Caller, key_id: str, grace: str) -> Template:
+def _rotate(store: Store, caller: Visitor, key_id: str, grace: str) -> Template:
     with store.session() as session:
         old = _own(session, key_id, caller)
         try:
@@ -162,17 +170,23 @@ def _rotate(store: Store, caller: Caller, key_id: str, grace: str) -> Template:
         except (RequestError, StateError) as error:
             told = {"key": _shown(old), "grace": grace, "error": error.message}
             return _page("key_rotate.html", caller, 400, **told)
+        _keep(session, caller, "key_rotated", old, into=row.id)
         session.commit()
     _log.info("key_rotated", key=key_id, into=row.id, by=caller.key_id)
     return _page("key_made.html", caller, key=_shown(row), secret=secret)
 
 
-def _revoke(store: Store, caller: Caller, key_id: str) -> None:
+def _revoke(store: Store, caller: Visitor, key_id: str) -> None:
     with store.session() as session:
-        _own(session, key_id, caller)
+        row = _own(session, key_id, caller)
         revoke_key(session, key_id)
+        _keep(session, caller, "key_revoked", row)
         session.commit()
     _log.info("key_revoked", key=key_id, by=caller.key_id)
+
+
+def _keep(session: Session, caller: Visitor, action: str, key: ApiKey, **details: Any) -> None:
+    record(session, HumanAct(caller.actor, action, "key", key.id, key.application, "", details))
 
 
 def _grace(text: str) -> timedelta:
@@ -197,14 +211,13 @@ def _text(sent: FormMultiDict, field_name: str) -> str:
     return str(sent.get(field_name, "")).strip()
 
 
-def _admin(caller: Caller) -> Caller:
+def _admin(caller: Visitor) -> Visitor:
     """Return the caller, who may change keys. Raises: PermissionDeniedError."""
-    if "admin" not in caller.scopes:
-        raise PermissionDeniedError("a key with scope ops may look at keys, admin may change them")
+    caller.require("administer")
     return caller
 
 
-def _own(session: Session, key_id: str, caller: Caller) -> ApiKey:
+def _own(session: Session, key_id: str, caller: Visitor) -> ApiKey:
     """Return a key of the caller's application. Raises: NotFoundError."""
     row = session.get(ApiKey, key_id)
     if row is None or row.application != caller.application:

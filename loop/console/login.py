@@ -1,11 +1,13 @@
-"""The console's page for signing in, and what signs out.
+"""The console's page for signing in, and signing out.
 
-A key comes in by a form, a session of `loop.console.sessions` begins. Tries are limited by address;
-the answer to a wrong key does not say what is wrong with it.
+A name with a password, or an API key, comes in by a form; a session of `loop.console.sessions`
+begins. Tries are limited by address and by name; the answer to a wrong one does not say what is
+wrong with it. Signing in by OpenID Connect is `loop.console.oidc_login`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_network
 from typing import Any
 
@@ -17,42 +19,79 @@ from litestar.response import Redirect, Template
 from core.errors import RateLimitError
 from core.settings import Settings
 from feedback.api_keys import key_digest
+from feedback.audit import HumanAct, record
 from feedback.limits import MemoryBudget, Quota
 from feedback.raters import FORWARDED, client_address
+from feedback.store import Store
 from loop.console.sessions import Sessions, home
+from loop.console.user_ring import KnownUser, known
+from loop.console.users import check_password
+from loop.console.visitors import Visitor
 
 TRIES = Quota(10)  # a minute and address. Source: OWASP, credential stuffing prevention
 WRONG = "This key is not valid, or does not have the scope review, ops or admin."
+WRONG_PASSWORD = "This name and password do not belong together."
 
 AnyRequest = Request[Any, Any, Any]
 
 _log = structlog.get_logger(__name__)
 
 
-def login_routes(settings: Settings, sessions: Sessions) -> list[HTTPRouteHandler]:
+class Tries:
+    """How often somebody may still try to sign in, by address and by name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._budget = MemoryBudget()
+        self._proxies = [ip_network(text) for text in settings.feedback.trusted_proxies]
+
+    async def take(self, request: AnyRequest, name: str = "") -> None:
+        """Count one try. Raises: RateLimitError."""
+        peer = request.client.host if request.client else "unknown"
+        address = client_address(peer, request.headers.get(FORWARDED, ""), self._proxies)
+        for counted in (f"address {address}", *([f"name {name}"] if name else [])):
+            wait_s = await self._budget.take(counted, TRIES, 1.0)
+            if wait_s > 0:
+                raise RateLimitError("too many tries: wait a minute", retry_after_s=wait_s)
+
+
+def login_routes(settings: Settings, store: Store, sessions: Sessions) -> list[HTTPRouteHandler]:
     """Return the routes of signing in and out."""
-    budget = MemoryBudget()
-    proxies = [ip_network(text) for text in settings.feedback.trusted_proxies]
+    tries = Tries(settings)
+
+    def page(status: int = 200, **context: Any) -> Template:
+        ways = {
+            "by_password": sessions.users.has_passwords,
+            "by_oidc": settings.console.oidc.issuer is not None,
+        }
+        return Template("login.html", context=ways | context, status_code=status)
 
     @get("/login")
     async def show_login() -> Template:
-        return Template("login.html")
+        return page()
 
     @post("/login", status_code=200)
     async def login(request: AnyRequest) -> Response[Any]:
-        peer = request.client.host if request.client else "unknown"
-        address = client_address(peer, request.headers.get(FORWARDED, ""), proxies)
-        wait_s = await budget.take(address, TRIES, 1.0)
-        if wait_s > 0:
-            raise RateLimitError("too many tries: wait a minute", retry_after_s=wait_s)
-        digest = key_digest(str((await request.form()).get("key", "")).strip())
-        caller = sessions.known(digest)
-        if caller is None:
+        form = await request.form()
+        name = str(form.get("name", "")).strip()
+        await tries.take(request, name)
+        if name:
+            user = await asyncio.to_thread(_user, store, name, str(form.get("password", "")))
+            if user is None:
+                _log.warning("console_login_refused")
+                return page(401, password_error=WRONG_PASSWORD, name=name)
+            await asyncio.to_thread(sessions.users.refresh)
+            sessions.begin_user(request, user)
+            _log.info("console_login", user=user.name, role=user.role)
+            return Redirect("/", status_code=303)
+        digest = key_digest(str(form.get("key", "")).strip())
+        visitor = sessions.known(digest)
+        if visitor is None:
             _log.warning("console_login_refused")
-            return Template("login.html", context={"error": WRONG}, status_code=401)
+            return page(401, error=WRONG)
         sessions.begin(request, digest)
-        _log.info("console_login", key=caller.key_id, application=caller.application)
-        return Redirect(home(caller), status_code=303)
+        await asyncio.to_thread(_keep, store, visitor)
+        _log.info("console_login", key=visitor.name, application=visitor.application)
+        return Redirect(home(visitor), status_code=303)
 
     @post("/logout", status_code=303)
     async def logout(request: AnyRequest) -> Redirect:
@@ -60,3 +99,21 @@ def login_routes(settings: Settings, sessions: Sessions) -> list[HTTPRouteHandle
         return Redirect("/login", status_code=303)
 
     return [show_login, login, logout]
+
+
+def _user(store: Store, name: str, password: str) -> KnownUser | None:
+    """Return whose name and password these are; that they signed in is kept."""
+    with store.session() as session:
+        user = check_password(session, name, password)
+        if user is None:
+            return None
+        record(session, HumanAct(name, "signed_in", "user", name))
+        session.commit()
+        return known(user)
+
+
+def _keep(store: Store, visitor: Visitor) -> None:
+    with store.session() as session:
+        act = HumanAct(visitor.actor, "signed_in", "key", visitor.name, visitor.application)
+        record(session, act)
+        session.commit()

@@ -10,8 +10,7 @@ from typing import Any
 
 from curation.review.agreement import Alpha
 from curation.review.desk import ReviewDesk
-from feedback.api_keys import Caller
-from loop.console.sessions import OPERATORS
+from loop.console.visitors import Visitor
 
 RELIABLE, TENTATIVE = 0.8, 0.667  # Source: Krippendorff 2004, Content Analysis, 11.4
 WHY = {
@@ -24,11 +23,11 @@ WHY = {
 }
 
 
-def overview(desk: ReviewDesk, caller: Caller) -> dict[str, Any]:
+def overview(desk: ReviewDesk, caller: Visitor) -> dict[str, Any]:
     """Return what the page of the queue shows to this caller."""
     progress = desk.progress(caller.application, caller.key_id)
     agreement = desk.agreement(caller.application)
-    sees_all = bool(caller.allowed & OPERATORS)
+    sees_all = caller.may("operate")
     return {
         "progress": progress,
         "total": progress.open + progress.done,

@@ -19,10 +19,10 @@ from core.errors import ConflictError, NotFoundError, RequestError
 from curation.review.desk import Assignment, ReviewDesk
 from curation.review.exchange import ASKED
 from curation.review.words import BEST_MARK, RUBRIC, Choice, Decision
-from feedback.api_keys import Caller
 from loop.console.difference import difference
 from loop.console.overview import overview
 from loop.console.sessions import Sessions
+from loop.console.visitors import Visitor
 
 MAX_BODY_BYTES = 4_000_000  # of a correction: 200,000 characters, 12 bytes each at most in a form
 SAID = {  # by choice
@@ -115,14 +115,14 @@ def _acts(desk: ReviewDesk, sessions: Sessions) -> list[HTTPRouteHandler]:
     return [take, decide, show_changes, release]
 
 
-def _next(desk: ReviewDesk, caller: Caller, said: str = "") -> Redirect:
+def _next(desk: ReviewDesk, caller: Visitor, said: str = "") -> Redirect:
     item = desk.take(caller.application, caller.key_id)
     where = "/review?left=none" if item is None else f"/review/items/{item.token}?said={said}"
     return Redirect(where, status_code=303)
 
 
 def _decide(
-    request: AnyRequest, desk: ReviewDesk, caller: Caller, token: str, form: ReviewForm
+    request: AnyRequest, desk: ReviewDesk, caller: Visitor, token: str, form: ReviewForm
 ) -> Response[Any]:
     try:
         decided = desk.decide(caller.key_id, token, form.decision(_answer(desk, caller, token)))
@@ -134,7 +134,7 @@ def _decide(
     return _next(desk, caller, decided.choice)
 
 
-def _answer(desk: ReviewDesk, caller: Caller, token: str) -> str | None:
+def _answer(desk: ReviewDesk, caller: Visitor, token: str) -> str | None:
     """Return the answer before the reviewer; None where it is not theirs: the desk will say so."""
     try:
         return desk.held(caller.key_id, token).answer
@@ -143,7 +143,7 @@ def _answer(desk: ReviewDesk, caller: Caller, token: str) -> str | None:
 
 
 def _again(
-    request: AnyRequest, desk: ReviewDesk, caller: Caller, token: str, form: ReviewForm
+    request: AnyRequest, desk: ReviewDesk, caller: Visitor, token: str, form: ReviewForm
 ) -> Template:
     """Return the page of an item as it was filled in, if it is still held."""
     try:
@@ -153,12 +153,12 @@ def _again(
     return _item(request, caller, desk, item, form)
 
 
-def _gone(request: AnyRequest, caller: Caller, error: RequestError) -> Template:
+def _gone(request: AnyRequest, caller: Visitor, error: RequestError) -> Template:
     return _page(request, caller, "review_gone.html", error.http_status, message=error.message)
 
 
 def _item(
-    request: AnyRequest, caller: Caller, desk: ReviewDesk, item: Assignment, form: ReviewForm
+    request: AnyRequest, caller: Visitor, desk: ReviewDesk, item: Assignment, form: ReviewForm
 ) -> Template:
     answer = item.answer or ""
     return _page(
@@ -178,7 +178,7 @@ def _item(
 
 
 def _page(
-    request: AnyRequest, caller: Caller, name: str, status: int = 200, **context: Any
+    request: AnyRequest, caller: Visitor, name: str, status: int = 200, **context: Any
 ) -> Template:
     is_part = request.headers.get("hx-request") == "true"
     shown = {

@@ -12,10 +12,8 @@ import threading
 import structlog
 import uvicorn
 
-from core.keys import Keys
-from core.settings import Settings
-from feedback.store import Store
 from loop.console.app import create_console
+from loop.wiring import Parts
 from serving.launcher import port_error
 
 STOP_S = 5  # pages are short
@@ -23,19 +21,24 @@ STOP_S = 5  # pages are short
 _log = structlog.get_logger(__name__)
 
 
-def run_console(settings: Settings, *, store: Store, keys: Keys, stop: threading.Event) -> None:
+def run_console(parts: Parts, stop: threading.Event) -> None:
     """Serve until `stop` is set.
 
     Raises: SettingsError when the port cannot be had.
     """
+    settings = parts.settings
     host, port = settings.console.host, settings.console.port
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # asyncio does so only for sockets that say TCP: without it each page waits 40 ms for an ACK
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             listener.bind((host, port))
         except OSError as error:
             raise port_error(error, host, port, "console") from error
-        server = _server(create_console(settings, store=store, keys=keys))
+        app = create_console(parts)
+        server = _server(app)
+        app.state.live.is_ending = lambda: server.should_exit  # streams would hold it up
         waiting = threading.Thread(target=_exit_when_set, args=(stop, server), daemon=True)
         waiting.start()
         _log.info("console_listening", url=settings.console.url)

@@ -15,6 +15,8 @@ from core.settings import ConsoleSettings
 from feedback.api_keys import SCOPES, KeyLimits
 from feedback.key_store import KeyWish, create_key
 from loop.console.server import run_console
+from loop.wiring import Parts
+from tests.fakes.memory_log import MemorySource
 from tests.ports import free_port
 from tests.unit.gateway_world import APPLICATION, KEYS, World, open_world
 
@@ -31,8 +33,8 @@ def console(world: World) -> Iterator[str]:
     """The address of a console beside it."""
     settings = world.settings.model_copy(update={"console": ConsoleSettings(port=free_port())})
     stop = threading.Event()
-    arguments = {"store": world.store, "keys": KEYS, "stop": stop}
-    thread = threading.Thread(target=run_console, args=(settings,), kwargs=arguments)
+    parts = Parts(settings, world.store, world.log, MemorySource(world.log), KEYS)
+    thread = threading.Thread(target=run_console, args=(parts, stop))
     thread.start()
 
     def lives() -> bool:
@@ -62,6 +64,8 @@ def sign_in(page: Page, console: str, secret: str) -> None:
     expect(page.get_by_label("API key")).to_be_focused()
     page.keyboard.type(secret)
     page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"The loop of {APPLICATION}")
+    page.goto(f"{console}/keys")
     expect(page.get_by_role("heading", level=1)).to_have_text(f"API keys of {APPLICATION}")
 
 

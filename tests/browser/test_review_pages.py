@@ -22,6 +22,8 @@ from feedback.key_store import KeyWish, create_key
 from feedback.store import Store
 from feedback.tables import Review
 from loop.console.server import run_console
+from loop.wiring import Parts
+from tests.fakes.memory_log import MemoryLog, MemorySource
 from tests.ports import free_port
 from tests.unit.console_world import KEYS
 from tests.unit.review_items import ANSWER, compared, correction, proposal
@@ -63,8 +65,9 @@ def world(tmp_path: Path) -> Iterator[World]:
     store = Store(settings.store_address)
     store.create_tables()
     stop = threading.Event()
-    arguments = {"store": store, "keys": KEYS, "stop": stop}
-    thread = threading.Thread(target=run_console, args=(settings,), kwargs=arguments)
+    log = MemoryLog()
+    parts = Parts(settings, store, log, MemorySource(log), KEYS)
+    thread = threading.Thread(target=run_console, args=(parts, stop))
     thread.start()
     deadline = time.monotonic() + PATIENCE_S
     while not lives(settings.console.url):

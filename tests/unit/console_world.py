@@ -13,7 +13,9 @@ import httpx
 from litestar import Litestar
 from litestar.testing import TestClient
 from pydantic import SecretStr
+from sqlmodel import col, select
 
+from core.console_settings import OidcSettings
 from core.keys import Keys
 from core.settings import (
     ApplicationSettings,
@@ -22,11 +24,16 @@ from core.settings import (
     GatewaySettings,
     Settings,
 )
+from feedback.console_tables import AuditEntry
 from feedback.key_store import KeyWish, create_key, list_keys
 from feedback.store import Store
 from feedback.tables import ApiKey
 from loop.console.app import create_console
+from loop.console.users import add_user
+from loop.wiring import Parts
+from tests.fakes.memory_log import MemoryLog, MemorySource
 
+PASSWORD = "correct horse battery"
 KEYS = Keys(receipt=(b"r",), subject=b"s")
 
 
@@ -50,6 +57,24 @@ class Console:
         """Sign in with a new key."""
         return self.send("/login", on="/login", key=self.key(*scopes, application=application))
 
+    def user(self, name: str, role: str) -> str:
+        """Add a person; return their password."""
+        with self.store.session() as session:
+            add_user(session, name, role, PASSWORD, by="a test")
+            session.commit()
+        self.client.app.state.users.refresh()
+        return PASSWORD
+
+    def enter(self, name: str, role: str) -> httpx.Response:
+        """Sign in as a new person."""
+        password = self.user(name, role)
+        return self.send("/login", on="/login", name=name, password=password)
+
+    def acts(self) -> list[AuditEntry]:
+        """Return the audit log, the oldest first."""
+        with self.store.session() as session:
+            return list(session.exec(select(AuditEntry).order_by(col(AuditEntry.id))))
+
     def token(self, on: str) -> str:
         """Return the token of the form on a page."""
         token = re.search(r'name="_csrf_token" value="([^"]+)"', self.client.get(on).text)
@@ -68,7 +93,10 @@ class Console:
 
 @contextmanager
 def opened(
-    folder: Path, https: bool | None = None, proxies: tuple[str, ...] = ()
+    folder: Path,
+    https: bool | None = None,
+    proxies: tuple[str, ...] = (),
+    oidc: OidcSettings | None = None,
 ) -> Generator[Console]:
     """Give a console of two applications."""
     settings = Settings(
@@ -78,12 +106,13 @@ def opened(
             "shop": ApplicationSettings(api_key=SecretStr("shop-key")),
         },
         gateway=GatewaySettings(route_refresh_s=0.05),
-        console=ConsoleSettings(https=https),
+        console=ConsoleSettings(https=https, oidc=oidc or OidcSettings()),
         feedback=FeedbackSettings(trusted_proxies=proxies),
     )
     store = Store(settings.store_address)
     store.create_tables()
-    app = create_console(settings, store=store, keys=KEYS)
+    log = MemoryLog()
+    app = create_console(Parts(settings, store, log, MemorySource(log), KEYS))
     with TestClient(app) as client:
         yield Console(client, store)
     store.close()

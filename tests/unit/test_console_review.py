@@ -60,7 +60,7 @@ def test_who_may_only_review_sees_only_that(console: Console) -> None:
     for path in ("/keys", "/keys/new", "/keys/x/revoke"):
         refused = console.client.get(path)
         assert refused.status_code == 403
-        assert "is for keys with the scope ops" in refused.text
+        assert "keys: scope ops" in refused.text
     token = console.token("/review")
     made = console.client.post("/keys", data={"_csrf_token": token, "scope": "admin"})
     assert made.status_code == 403
@@ -68,8 +68,8 @@ def test_who_may_only_review_sees_only_that(console: Console) -> None:
 
 @pytest.mark.parametrize("scope", ["ops", "admin"])
 def test_operators_see_everything(console: Console, scope: str) -> None:
-    """Their first page stays that of keys."""
-    assert console.sign_in(scope).url.path == "/keys"
+    """Their first page is the loop."""
+    assert console.sign_in(scope).url.path == "/overview"
     page = console.client.get("/review")
     assert page.status_code == 200
     assert 'href="/keys"' in page.text

@@ -48,7 +48,7 @@ def test_a_key_without_the_scope_does_not_sign_in(
 def test_signing_in_and_out(console: Console) -> None:
     """The cookie is the browser's alone, says nothing, and is gone afterwards."""
     response = console.sign_in("admin")
-    assert (response.status_code, response.url.path) == (200, "/keys")
+    assert (response.status_code, response.url.path) == (200, "/overview")
     [cookie] = [c for c in console.client.cookies.jar if c.name.startswith("ratchet-console")]
     assert cookie.has_nonstandard_attr("HttpOnly")
     assert b'"key"' not in b64decode((cookie.value or "") + "===")

@@ -1,0 +1,168 @@
+"""People who sign in to the console: passwords, roles, and what ends their sessions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import ConflictError, NotFoundError, PermissionDeniedError, RequestError
+from loop.console.passwords import hash_password, is_right
+from loop.console.users import enter_by_oidc, remove_user, set_password, set_role
+from loop.console.visitors import RIGHTS_OF_ROLE, ROLES, visitor_of_user
+from tests.unit.console_world import PASSWORD, Console, opened
+
+
+@pytest.fixture
+def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
+    """A console on this machine's own address, with passwords that cost little."""
+    monkeypatch.setattr("loop.console.passwords.LOG2_COST", 12)
+    with opened(tmp_path) as console:
+        yield console
+
+
+def test_a_password_is_kept_as_salt_and_hash() -> None:
+    """Two of the same differ, neither shows it, and only the right one fits."""
+    one, other = hash_password(PASSWORD), hash_password(PASSWORD)
+    assert one != other
+    assert PASSWORD not in one
+    assert is_right(PASSWORD, one)
+    assert not is_right(PASSWORD + "x", one)
+    assert not is_right(PASSWORD, None)
+
+
+@pytest.mark.parametrize("password", ["short", "x" * 300])
+def test_a_password_that_cannot_be_is_refused(password: str) -> None:
+    """With the lengths that can."""
+    with pytest.raises(RequestError, match="12 to 256"):
+        hash_password(password)
+
+
+def test_each_role_may_what_the_one_before_it_may() -> None:
+    """And something more."""
+    rights = [RIGHTS_OF_ROLE[role] for role in ROLES]
+    assert all(less < more for less, more in itertools.pairwise(rights))
+
+
+def test_a_person_signs_in_and_changes_the_application(console: Console) -> None:
+    """They look after all of them; a key's holder only after its own."""
+    assert console.enter("ann", "admin").status_code == 200
+    assert "API keys of desk" in console.client.get("/keys").text
+    console.send("/application", on="/keys", application="shop")
+    assert "API keys of shop" in console.client.get("/keys").text
+    assert console.send("/application", on="/keys", application="other").status_code == 403
+    console.send("/logout", on="/keys")
+    console.sign_in("admin")
+    assert console.send("/application", on="/keys", application="shop").status_code == 403
+
+
+@pytest.mark.parametrize("name", ["ann", "nobody", "no such name!"])
+def test_a_wrong_password_does_not_tell_what_is_wrong(console: Console, name: str) -> None:
+    """The page is the same for a name that there is not."""
+    console.user("ann", "admin")
+    refused = console.send("/login", on="/login", name=name, password="something else")
+    assert refused.status_code == 401
+    assert "do not belong together" in refused.text
+    assert console.client.get("/keys").url.path == "/login"
+
+
+def test_guessing_one_persons_password_is_limited(console: Console) -> None:
+    """Ten times a minute, then nobody may try that name, from wherever."""
+    console.user("ann", "admin")
+    token = console.token("/login")
+    form = {"_csrf_token": token, "name": "ann", "password": "x"}
+    statuses = [console.client.post("/login", data=form).status_code for _ in range(11)]
+    assert statuses == [401] * 10 + [429]
+
+
+def test_a_new_password_and_removal_end_the_sessions(console: Console) -> None:
+    """At the next look at the store; a new role does not."""
+    console.enter("ann", "admin")
+    with console.store.session() as session:
+        set_role(session, "ann", "operator", by="a test")
+        session.commit()
+    console.client.app.state.users.refresh()
+    assert console.client.get("/keys").status_code == 200
+    assert console.client.get("/keys/new").status_code == 403
+    with console.store.session() as session:
+        set_password(session, "ann", "another good one", by="a test")
+        session.commit()
+    console.client.app.state.users.refresh()
+    assert console.client.get("/keys").url.path == "/login"
+    console.send("/login", on="/login", name="ann", password="another good one")
+    assert console.client.get("/keys").url.path == "/keys"
+    with console.store.session() as session:
+        remove_user(session, "ann", by="a test")
+        session.commit()
+    console.client.app.state.users.refresh()
+    assert console.client.get("/keys").url.path == "/login"
+
+
+@pytest.mark.parametrize(
+    ("role", "reached"),
+    [
+        ("viewer", {"/review": 403, "/keys": 403, "/keys/new": 403}),
+        ("reviewer", {"/review": 200, "/keys": 403, "/keys/new": 403}),
+        ("operator", {"/review": 200, "/keys": 200, "/keys/new": 403}),
+        ("admin", {"/review": 200, "/keys": 200, "/keys/new": 200}),
+    ],
+)
+def test_pages_are_for_roles(console: Console, role: str, reached: dict[str, int]) -> None:
+    """One guard says so for every route."""
+    console.enter("ann", role)
+    assert {path: console.client.get(path).status_code for path in reached} == reached
+
+
+@pytest.mark.parametrize("name", ["", "a b", "0123456789ab", "x" * 101, "-a"])
+def test_a_name_that_cannot_be_is_refused(console: Console, name: str) -> None:
+    """Also one that looks like a key's id."""
+    with pytest.raises(RequestError, match="cannot be a user's name"):
+        console.user(name, "viewer")
+
+
+def test_wrong_users_are_refused_with_the_mend(console: Console) -> None:
+    """A name twice, a role that is none, a user that is none."""
+    console.user("ann", "viewer")
+    with pytest.raises(ConflictError, match="already"):
+        console.user("ann", "admin")
+    with pytest.raises(RequestError, match="viewer, reviewer, operator, admin"):
+        console.user("bob", "boss")
+    with console.store.session() as session, pytest.raises(NotFoundError, match="user list"):
+        set_role(session, "bob", "viewer", by="a test")
+
+
+def test_nobody_takes_a_name_by_a_provider(console: Console) -> None:
+    """Who a provider vouches for is the same person next time, and never a user with a password."""
+    console.user("ann", "admin")
+    with console.store.session() as session:
+        with pytest.raises(PermissionDeniedError, match="somebody else's"):
+            enter_by_oidc(session, "ann", "issuer 7", "viewer")
+        enter_by_oidc(session, "eve", "issuer 8", "viewer")
+        session.commit()
+        again = enter_by_oidc(session, "eve", "issuer 8", "operator")
+        assert (again.name, again.role) == ("eve", "operator")
+        with pytest.raises(RequestError, match="no password here"):
+            set_password(session, "eve", PASSWORD, by="a test")
+
+
+def test_what_people_do_is_kept(console: Console) -> None:
+    """Who, what, to whom, when; the password is nowhere."""
+    console.enter("ann", "admin")
+    console.send("/keys", on="/keys/new", scope="infer", name="shop")
+    made = console.rows()[-1]
+    console.send(f"/keys/{made.id}/revoke", on=f"/keys/{made.id}/revoke")
+    told = [(act.actor, act.action, act.kind, act.subject) for act in console.acts()]
+    assert told == [
+        ("a test", "user_added", "user", "ann"),
+        ("ann", "signed_in", "user", "ann"),
+        ("ann", "key_created", "key", made.id),
+        ("ann", "key_revoked", "key", made.id),
+    ]
+    assert PASSWORD not in str([act.model_dump() for act in console.acts()])
+
+
+def test_a_person_without_applications_sees_none() -> None:
+    """An installation may have none yet."""
+    assert visitor_of_user("ann", "viewer", (), None).application == ""
