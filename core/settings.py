@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from core.cost_settings import CostSettings
 from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
+from core.drift_settings import DriftSettings
 from core.errors import SettingsError
 from core.launcher_settings import LaunchersSettings
 from core.patterns import check_patterns
@@ -353,6 +354,7 @@ class Settings(BaseSettings):
     costs: CostSettings = CostSettings()
     launchers: LaunchersSettings = LaunchersSettings()
     canary: CanarySettings = CanarySettings()
+    drift: DriftSettings = DriftSettings()
     prices: dict[str, PriceSettings] = {}
     traces: TraceSettings = TraceSettings()
 
