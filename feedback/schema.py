@@ -134,6 +134,7 @@ def _differences(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
+    import feedback.drift_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
     from feedback.tables import Application
 
     partitioned = connection.dialect.name == "postgresql"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+import feedback.drift_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
 from feedback import tables
 
 connection = context.config.attributes["connection"]
