@@ -54,5 +54,6 @@ class DriftSettings(Section):
     acts_on: tuple[Group, ...] = ("input", "output", "quality")
     cluster_share: Share = 0.02  # of a window, for a new cluster to be named. Our choice
     cluster_examples: Positive = 5  # prompts shown of each
-    evidently: bool = True  # its reports beside ours, where the extra `drift` is installed
+    # its reports beside ours, 11 MB a check, where the extra `drift` is installed
+    evidently: Literal["always", "drift", "never"] = "drift"  # drift: where something was found
     check_every_s: float = Field(default=300.0, gt=0.0)  # how often a new window is looked for

@@ -23,6 +23,7 @@ from loop.cost_cli import advise, cost_app, estimate
 from loop.dataset_cli import dataset_app
 from loop.db_cli import db_app
 from loop.dead_letter_cli import dead_letter_app
+from loop.drift_cli import drift_app
 from loop.keys_cli import key_app
 from loop.launch_cli import launch_app
 from loop.merge_cli import merge
@@ -221,6 +222,7 @@ app.add_typer(key_app, name="key")
 app.add_typer(adapter_app, name="adapter")
 app.add_typer(cost_app, name="cost")
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(drift_app, name="drift")
 app.add_typer(launch_app, name="launch")
 app.add_typer(runs_app, name="runs")
 app.add_typer(search_app, name="search")
