@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlmodel import Session, col, select
 
+from core.errors import NotFoundError
 from core.settings import Settings
 from feedback.drift_tables import DriftReport
 from feedback.tables import Application
@@ -37,11 +38,16 @@ def check_drift(parts: Parts) -> str:
 def check_application(
     session: Session, settings: Settings, application: str, *, evidently: bool = False
 ) -> list[DriftReport]:
-    """Check what is new of one application; with `evidently` its reports are always written."""
+    """Check what is new of one application; with `evidently` its reports are always written.
+
+    Raises: NotFoundError, DataError.
+    """
     row = session.get(Application, application)
+    if row is None:
+        raise NotFoundError(f"no application {application!r}: add [applications.{application}]")
     rules = settings.drift.model_copy(update={"evidently": "always"} if evidently else {})
-    adapter = row.live_adapter if row is not None else None
-    return check_windows(session, Place(application, adapter, rules, reports_folder(settings)))
+    place = Place(application, row.live_adapter, rules, reports_folder(settings))
+    return check_windows(session, place)
 
 
 def reports_folder(settings: Settings) -> Path:

@@ -38,7 +38,6 @@ def drift_check(
     from loop.wiring import open_parts
 
     settings = settings_of(context)
-    settings.known_application(application)
     with open_parts(settings) as parts, parts.store.session() as session:
         made = check_application(session, settings, application, evidently=evidently)
     if as_json:

@@ -57,11 +57,7 @@ def read_features(path: Path) -> Features:
         labels={name: _labels(table, name) for name in named["label"]},
         embedding=_vectors(table),
     )
-    vectors = (
-        table.column("embedding").is_valid().to_pylist() if sample.embedding is not None else []
-    )
-    embedded = tuple(str(one) for one, has in zip(ids, vectors, strict=False) if has)
-    return Features(sample, tuple(str(one) for one in ids), embedded)
+    return Features(sample, tuple(str(one) for one in ids), _embedded(table, ids))
 
 
 def read_streams(paths: Sequence[Path]) -> Sample:

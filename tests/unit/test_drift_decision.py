@@ -63,7 +63,7 @@ def test_an_injected_drift_is_found_where_it_is(drift: str, columns: set[str]) -
 
 
 def test_false_alarms_are_as_rare_as_said() -> None:
-    """Of 200 checks without drift at a rate of 1 in 20, at most 1 in 20 says anything."""
+    """Of 120 checks without drift at a rate of 1 in 20, at most 1 in 20 says anything."""
     rules = DriftSettings(alpha=0.05, permutations=1_999, embedding_rows=80)
     tiny = EffectSettings(small=1e-6, large=1.0)  # so that the p-values alone decide
     rules = rules.model_copy(
@@ -73,13 +73,13 @@ def test_false_alarms_are_as_rare_as_said() -> None:
         }
     )
     alarms = 0
-    for seed in range(200):
+    for seed in range(120):
         generator = np.random.default_rng(seed)
         reference = draw(HEALTHY, 600, generator, MIDDLES, vectors=80)
         window = draw(HEALTHY, 400, generator, MIDDLES, vectors=80)
         comparison = compare(Compared("healthy_week", reference, window, window), rules, seed)
         alarms += decide(comparison, Past(), rules).severity != "none"
-    assert alarms <= 16  # 10 allowed on average, two deviations
+    assert alarms <= 11  # 6 allowed on average, two deviations
 
 
 def test_a_check_says_the_same_again() -> None:
