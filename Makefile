@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up setup setup-test check format lock docs bench-canary bench-curation bench-gateway bench-log bench-train clean
+.PHONY: help demo test up setup setup-test check format lock docs bench-canary bench-curation bench-drift bench-gateway bench-log bench-train clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench-curation: setup-test  ## what curation costs and finds, up to a million in
 
 bench-log: setup-test  ## what the event log costs and holds, on a real broker and PostgreSQL
 	$(BIN)/python -m bench.log $(if $(QUICK),--quick)
+
+bench-drift: setup-test  ## false alarms and delays of drift checks, beside Evidently's defaults
+	$(BIN)/python -m bench.drift $(if $(QUICK),--quick)
 
 bench-train: setup-test  ## what a training costs beside a plain TRL script, and what the gate's answers cost
 	$(BIN)/python -m bench.train $(if $(QUICK),--quick)

@@ -26,6 +26,7 @@ from core.canary_settings import CanarySettings as CanarySettings
 from core.console_settings import ConsoleSettings
 from core.cost_settings import CostSettings
 from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
+from core.drift_settings import DriftSettings
 from core.errors import SettingsError
 from core.gate_settings import GateSettings
 from core.launcher_settings import LaunchersSettings
@@ -316,6 +317,7 @@ class Settings(BaseSettings):
     monitoring: MonitoringSettings = MonitoringSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     alerts: AlertSettings = AlertSettings()
+    drift: DriftSettings = DriftSettings()
     prices: dict[str, PriceSettings] = {}
     traces: TraceSettings = TraceSettings()
 

@@ -25,6 +25,7 @@ from loop.cost_cli import cost_app
 from loop.dataset_cli import dataset_app
 from loop.db_cli import db_app
 from loop.dead_letter_cli import dead_letter_app
+from loop.drift_cli import drift_app
 from loop.gate_cli import gate_app
 from loop.incidents_cli import incidents_app
 from loop.jobs_cli import jobs_app, scheduler
@@ -217,6 +218,7 @@ app.add_typer(console_app, name="console")
 app.add_typer(cost_app, name="cost")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(gate_app, name="gate")
+app.add_typer(drift_app, name="drift")
 app.add_typer(launch_app, name="launch")
 app.add_typer(runs_app, name="runs")
 app.add_typer(search_app, name="search")

@@ -88,8 +88,8 @@ body {
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0.5rem 0; }
 h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem; }
 .lead { border-left: 0.3rem solid var(--canary); padding-left: 0.8rem; }
-.lead.rolled_back { border-color: var(--harm); }
-.lead.live, .lead.watch { border-color: var(--third); }
+.lead.rolled_back, .lead.act { border-color: var(--harm); }
+.lead.live, .lead.watch, .lead.calm { border-color: var(--third); }
 .override {
   border: 2px solid var(--harm); border-radius: 0.4rem; padding: 0.7rem 0.9rem; font-weight: 600;
 }

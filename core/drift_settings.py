@@ -1,0 +1,59 @@
+"""The settings of drift: how sure, how large, how long before anything is said or done.
+
+Effect sizes are the field's small and large ones, so that a change which is sure because there is
+much data, and matters to nobody, raises nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from core.sections import Alpha, Positive, Section, Share
+
+Group = Literal["input", "output", "quality", "operation"]
+
+
+class EffectSettings(Section):
+    """How large a change must be: `small` to be spoken of, `large` to act on at once."""
+
+    small: float = Field(gt=0.0)
+    large: float = Field(gt=0.0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> EffectSettings:
+        if self.large < self.small:
+            raise ValueError(f"large is {self.large}: it must be at least small, {self.small}")
+        return self
+
+
+class DriftSettings(Section):
+    """When a change is drift, and when drift is acted on."""
+
+    # a check without drift says `watch` or `act` at most so often, all columns together
+    alpha: Alpha = 0.01  # issue "Drift": at most 1 false alarm in 100 checks
+    min_values: Positive = 50  # of a column, on each side; fewer are not tested. Our choice
+    # of numbers. Source: Romano et al. 2006; Cohen 1988 (a shift by d standard deviations)
+    cliffs_delta: EffectSettings = EffectSettings(small=0.147, large=0.474)
+    wasserstein: EffectSettings = EffectSettings(small=0.2, large=0.8)
+    # of categories and shares. Source: Cohen 1988, w and h
+    cramers_v: EffectSettings = EffectSettings(small=0.1, large=0.5)
+    cohens_h: EffectSettings = EffectSettings(small=0.2, large=0.8)
+    # relative. Source: the fine-tuning guide, "When to Retrain": over 5 % from baseline; its double
+    rating_drop: EffectSettings = EffectSettings(small=0.05, large=0.10)
+    # in points. Source: `canary.error_tolerance`, and the guide's critical error rate
+    error_rise: EffectSettings = EffectSettings(small=0.02, large=0.05)
+    permutations: Positive = 19_999  # at most; the smallest p is 1 / 20,000
+    embedding_rows: Positive = 1_000  # of each side: cost stays flat
+    embedding_features: Positive = 256  # random Fourier features. Source: Rahimi and Recht 2007
+    horizon_windows: Positive = 8  # over which slow losses of quality add up
+    persistence_windows: int = Field(default=2, ge=2)  # of the same drift, before acting on it
+    cooldown_s: float = Field(default=86_400.0, ge=0.0)  # after an act, before the next one
+    # what retraining can mend; slow or failing engines are for alerts
+    acts_on: tuple[Group, ...] = ("input", "output", "quality")
+    cluster_share: Share = 0.02  # of a window, for a new cluster to be named. Our choice
+    cluster_examples: Positive = 5  # prompts shown of each
+    # its reports beside ours, 11 MB a check, where the extra `drift` is installed
+    evidently: Literal["always", "drift", "never"] = "drift"  # drift: where something was found
+    check_every_s: float = Field(default=300.0, gt=0.0)  # how often a new window is looked for
