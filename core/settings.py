@@ -29,6 +29,7 @@ from core.launcher_settings import LaunchersSettings
 from core.patterns import check_patterns
 from core.policy_settings import CooldownSettings
 from core.registry_settings import RegistrySettings
+from core.scheduler_settings import SchedulerSettings
 from core.sections import Alpha, Port, Positive, Section, Share
 from core.tracking_settings import TrackersSettings
 
@@ -365,6 +366,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     launchers: LaunchersSettings = LaunchersSettings()
     canary: CanarySettings = CanarySettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
     prices: dict[str, PriceSettings] = {}
     traces: TraceSettings = TraceSettings()
 

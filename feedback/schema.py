@@ -134,7 +134,9 @@ def _differences(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
+    import feedback.alert_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
     import feedback.drift_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
+    import feedback.job_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
     from feedback.tables import Application
 
     partitioned = connection.dialect.name == "postgresql"

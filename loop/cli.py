@@ -24,6 +24,7 @@ from loop.dataset_cli import dataset_app
 from loop.db_cli import db_app
 from loop.dead_letter_cli import dead_letter_app
 from loop.gate_cli import gate_app
+from loop.jobs_cli import jobs_app, scheduler
 from loop.keys_cli import key_app
 from loop.launch_cli import launch_app
 from loop.merge_cli import merge
@@ -81,7 +82,7 @@ def init(
 
 @app.command()
 def up(context: typer.Context) -> None:
-    """Start engine, gateway, ingest and conductor, and keep them running until Ctrl-C."""
+    """Start engine, gateway, ingest, conductor and scheduler; keep them running until Ctrl-C."""
     from loop.service import running_service, stopped_by_signals
 
     settings = settings_of(context)
@@ -182,7 +183,7 @@ def curate(context: typer.Context, application: Application, as_json: AsJson = F
             print_row(dataset)
 
 
-for command in (policy, retrain, resume, merge, advise, estimate):
+for command in (scheduler, policy, retrain, resume, merge, advise, estimate):
     app.command()(command)
 
 
@@ -219,6 +220,7 @@ for command in (augment, judge):
 for command in (promote, rollback):
     app.command()(command)
 app.add_typer(canary_app, name="canary")
+app.add_typer(jobs_app, name="jobs")
 app.add_typer(key_app, name="key")
 app.add_typer(adapter_app, name="adapter")
 app.add_typer(cost_app, name="cost")
