@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from core.alert_settings import AlertSettings
 from core.cost_settings import CostSettings
 from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
 from core.errors import SettingsError
@@ -367,6 +368,7 @@ class Settings(BaseSettings):
     launchers: LaunchersSettings = LaunchersSettings()
     canary: CanarySettings = CanarySettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    alerts: AlertSettings = AlertSettings()
     prices: dict[str, PriceSettings] = {}
     traces: TraceSettings = TraceSettings()
 

@@ -24,6 +24,7 @@ from loop.dataset_cli import dataset_app
 from loop.db_cli import db_app
 from loop.dead_letter_cli import dead_letter_app
 from loop.gate_cli import gate_app
+from loop.incidents_cli import incidents_app
 from loop.jobs_cli import jobs_app, scheduler
 from loop.keys_cli import key_app
 from loop.launch_cli import launch_app
@@ -220,6 +221,7 @@ for command in (augment, judge):
 for command in (promote, rollback):
     app.command()(command)
 app.add_typer(canary_app, name="canary")
+app.add_typer(incidents_app, name="incidents")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(key_app, name="key")
 app.add_typer(adapter_app, name="adapter")

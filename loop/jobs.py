@@ -18,6 +18,9 @@ from feedback.anomalies import mark_anomalies
 from feedback.retention import cutoffs, expire
 from loop.erasing import carry_out_requests
 from loop.wiring import Parts
+from monitoring.alerts.channels.directory import open_channels
+from monitoring.alerts.checking import check
+from monitoring.alerts.outbox import deliver
 from retrain.registry.mlflow_models import sync_models
 
 NOTHING = "nothing to do"
@@ -40,6 +43,8 @@ def jobs_of(settings: Settings) -> tuple[Job, ...]:
         Job("carry_out_erasures", every.erasures_every_s, erase_people),
         Job("retain", every.retention_every_s, retain),
         Job("sync_mlflow", every.mlflow_every_s, list_in_mlflow),
+        Job("check_alerts", every.alerts_every_s, check_alerts),
+        Job("deliver_alerts", every.deliveries_every_s, deliver_alerts),
     )
 
 
@@ -85,3 +90,17 @@ def list_in_mlflow(parts: Parts) -> str:
     with parts.store.session() as session:
         count = sync_models(session, parts.settings)
     return f"{count} model versions changed" if count else NOTHING
+
+
+def check_alerts(parts: Parts) -> str:
+    """Look at every alert rule once."""
+    with parts.store.session() as session:
+        checked = check(session, parts.source, parts.settings, utc_now())
+        session.commit()
+    return str(checked)
+
+
+def deliver_alerts(parts: Parts) -> str:
+    """Tell what waits in the alerts' outbox."""
+    rules = parts.settings.alerts
+    return str(deliver(parts.store, open_channels(rules), rules, utc_now()))
