@@ -11,23 +11,18 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 
 from core.errors import SettingsError
-from core.sections import Port, Positive, Section
+from core.sections import Port, Section
 
 Severity = Literal["info", "warning", "critical"]
 
 
-class ChannelSettings(Section):
-    """What every channel has: which alerts it takes."""
-
-    at_least: Severity = "info"
-    applications: tuple[str, ...] = ()  # none named: all, and what concerns the whole service
-
-
-class WebhookSettings(ChannelSettings):
+class WebhookSettings(Section):
     """A JSON body, posted; signed with `secret` where there is one."""
 
     url: SecretStr
     secret: SecretStr | None = None  # the key of `x-ratchet-signature`, HMAC-SHA-256
+    at_least: Severity = "info"
+    applications: tuple[str, ...] = ()  # none named: all, and what concerns the whole service
 
     @field_validator("url")
     @classmethod
@@ -35,10 +30,12 @@ class WebhookSettings(ChannelSettings):
         return _require_http(url)
 
 
-class SlackSettings(ChannelSettings):
+class SlackSettings(Section):
     """An incoming webhook of Slack, or of whatever takes its format."""
 
     url: SecretStr
+    at_least: Severity = "info"
+    applications: tuple[str, ...] = ()  # none named: all, and what concerns the whole service
 
     @field_validator("url")
     @classmethod
@@ -46,7 +43,7 @@ class SlackSettings(ChannelSettings):
         return _require_http(url)
 
 
-class EmailSettings(ChannelSettings):
+class EmailSettings(Section):
     """A mail server that takes messages by SMTP."""
 
     host: str
@@ -57,6 +54,11 @@ class EmailSettings(ChannelSettings):
     password: SecretStr | None = None
     sender: str
     to: tuple[str, ...] = Field(min_length=1)
+    at_least: Severity = "info"
+    applications: tuple[str, ...] = ()  # none named: all, and what concerns the whole service
+
+
+ChannelSettings = WebhookSettings | SlackSettings | EmailSettings
 
 
 class AlertSettings(Section):
@@ -72,7 +74,9 @@ class AlertSettings(Section):
     timeout_s: float = Field(default=10.0, gt=0.0)  # of one try; our choice
     first_retry_s: float = Field(default=10.0, gt=0.0)  # after a failure; doubles
     longest_retry_s: float = Field(default=600.0, gt=0.0)
-    attempts: Positive = 30  # then it is given up, after some four hours; our choice
+    attempts: int = Field(
+        default=30, ge=1
+    )  # then it is given up, after some four hours; our choice
 
 
 def _require_http(url: SecretStr) -> SecretStr:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from core.sections import Positive, Section
+from core.sections import Section
 
 
 class SchedulerSettings(Section):
     """Jobs of the whole service, run by one leader of all that are started. Seconds."""
 
-    # Together below the 30 s in which another takes over: a try this often…
-    take_over_every_s: float = Field(default=5.0, gt=0.0, le=20.0)
-    check_every_s: float = Field(default=2.0, gt=0.0)  # …and a leader asks whether it still leads
-    threads: Positive = 4  # jobs at once; our choice: most of them wait for the database
+    take_over_every_s: float = Field(default=5.0, gt=0.0, le=20.0)  # tries of those who do not lead
+    check_every_s: float = Field(default=2.0, gt=0.0)  # a leader asks whether it still leads
+    threads: int = Field(default=4, ge=1)  # jobs at once; our choice: most wait for the database
     erasures_every_s: float = Field(default=5.0, gt=0.0)  # who asks for it looks at its state soon
     mlflow_every_s: float = Field(default=60.0, gt=0.0)  # people look there, nothing waits for it
     retention_every_s: float = Field(default=86_400.0, gt=0.0)  # keep_days is in days

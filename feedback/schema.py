@@ -134,8 +134,8 @@ def _differences(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    import feedback.alert_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
-    import feedback.drift_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
+    import feedback.alert_tables  # pyright: ignore[reportUnusedImport] (metadata)
+    import feedback.drift_tables  # pyright: ignore[reportUnusedImport] (metadata)
     import feedback.job_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
     from feedback.tables import Application
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-import feedback.alert_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
-import feedback.drift_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
+import feedback.alert_tables  # pyright: ignore[reportUnusedImport] (metadata)
+import feedback.drift_tables  # pyright: ignore[reportUnusedImport] (metadata)
 import feedback.job_tables  # noqa: F401 # pyright: ignore[reportUnusedImport] (metadata)
 from feedback import tables
 
