@@ -235,8 +235,15 @@ def _has_drift(session: Session) -> bool:
 
 
 def _seen(sight: Sight) -> tuple[Any, ...]:
-    """Return what makes an interaction one that somebody saw in the window."""
-    return Interaction.started_at >= sight.since, col(Interaction.shadow_of).is_(None)
+    """Return what makes an interaction one that somebody saw in the window.
+
+    Applications are named so that the index on them and the time is used.
+    """
+    return (
+        col(Interaction.application).in_(sorted(sight.settings.applications)),
+        col(Interaction.started_at) >= sight.since,
+        col(Interaction.shadow_of).is_(None),
+    )
 
 
 def _spools(sight: Sight) -> list[SpoolStatus]:

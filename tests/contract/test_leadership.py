@@ -31,6 +31,7 @@ from tests.unit.review_world import review_store
 __all__ = ["review_store"]  # fixture
 
 ROOT = Path(__file__).resolve().parents[2]
+END_LEADERS = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
 TAKEN_OVER_WITHIN_S = 30.0  # issue 7, deliverable 6
 
 
@@ -56,9 +57,7 @@ def lose(leader: Leader, store: Store) -> None:
         return
     assert isinstance(leader, LockLeader)
     with store.engine.begin() as connection:
-        connection.execute(
-            text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
-        )
+        connection.execute(END_LEADERS)
 
 
 def add(session: Session, name: str) -> None:
@@ -199,3 +198,28 @@ def test_two_schedulers_never_run_a_job_twice_and_one_takes_over(
         *("mark", True, "marked"),
         *(2, 2),
     )
+
+
+def test_a_scheduler_whose_connection_ends_leads_again(postgresql_url: str, tmp_path: Path) -> None:
+    """In a new term, without a process that ends."""
+    store = Store(postgresql_url)
+    store.create_tables()
+    world = Schedulers(tmp_path, store, every_s=0.2)
+    try:
+        process = world.start()
+        wait_for(lambda: len(world.runs()) >= 2)
+        before = epoch_of(store)
+        with store.engine.begin() as connection:
+            connection.execute(END_LEADERS)
+        wait_for(lambda: epoch_of(store) == before + 1)
+        seen = len(world.runs())
+        wait_for(lambda: len(world.runs()) >= seen + 2)
+        assert process.poll() is None
+    finally:
+        world.stop()
+        store.close()
+
+
+def epoch_of(store: Store) -> int:
+    with store.session() as session:
+        return session.exec(select(Leadership.epoch)).one()
