@@ -46,9 +46,13 @@ class _Talk:
 
 
 class MailServer:
-    """On a free port of the loopback; with a `certificate` it offers STARTTLS."""
+    """On a free port of the loopback; with a `certificate` it offers STARTTLS.
 
-    def __init__(self, certificate: Path | None = None) -> None:
+    `encrypted` wants TLS from the first byte instead.
+    """
+
+    def __init__(self, certificate: Path | None = None, *, encrypted: bool = False) -> None:
+        self.encrypted = encrypted
         self.mails: list[Mail] = []
         self.refuse_next = 0
         self.context: ssl.SSLContext | None = None
@@ -109,6 +113,8 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         talk = _Talk()
+        if self.owner.encrypted:
+            self._wrap(talk)
         self._say("220 fake ready")
         while not talk.ended and (line := self.rfile.readline()):
             verb, _, rest = line.decode().strip().partition(" ")
@@ -142,8 +148,11 @@ class _Handler(socketserver.StreamRequestHandler):
                 self._say("250 ok")
 
     def _encrypt(self, talk: _Talk) -> None:
-        assert self.owner.context is not None
         self._say("220 go ahead")
+        self._wrap(talk)
+
+    def _wrap(self, talk: _Talk) -> None:
+        assert self.owner.context is not None
         try:
             self.request = self.owner.context.wrap_socket(self.request, server_side=True)
         except OSError:  # the client does not believe the certificate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,6 +126,20 @@ def test_nobody_there_is_told_in_words() -> None:
         send(settings(webhooks={"ops": {"url": f"http://127.0.0.1:{free_port()}/secret"}}))
 
 
+@pytest.mark.parametrize("kind", ["http", "smtp"])
+def test_a_server_that_never_answers_is_given_up(kind: str) -> None:
+    """After `timeout_s`, so that it holds up no other channel for long."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        fields: dict[str, Any] = {"timeout_s": 0.2}
+        if kind == "http":
+            rules = settings(**fields, webhooks={"ops": {"url": f"http://127.0.0.1:{port}"}})
+        else:
+            rules = email(port).model_copy(update=fields)
+        with pytest.raises(NotToldError, match=r"^127\.0\.0\.1: .*(TimeoutError|timed out)$"):
+            send(rules)
+
+
 def test_a_proxy_is_used_where_one_is_set(box: PostBox) -> None:
     """It gets the whole address, as HTTP has it."""
     send(settings(proxy=box.url, webhooks={"ops": {"url": "http://hooks.invalid/x"}}))
@@ -176,6 +191,14 @@ def test_an_email_is_encrypted_and_signs_in(tmp_path: Path) -> None:
             send(email(server.port, **login))
     [mail] = server.mails
     assert (mail.encrypted, mail.login) == (True, ":ratchet:right")
+
+
+def test_an_email_goes_by_tls_from_the_first_byte(tmp_path: Path) -> None:
+    """Where the server wants it so."""
+    certificate = write_certificate(tmp_path / "server.pem")
+    with MailServer(certificate, encrypted=True) as server:
+        send(email(server.port, security="tls", ca_file=certificate))
+    assert [mail.encrypted for mail in server.mails] == [True]
 
 
 def test_a_server_without_starttls_is_not_told_in_the_clear() -> None:

@@ -32,7 +32,9 @@ class Mail:
                 refused = server.send_message(told)
         except smtplib.SMTPResponseException as error:
             raise NotToldError(f"{self.settings.host} answered SMTP {error.smtp_code}") from None
-        except OSError as error:  # smtplib's own errors are such, too
+        except smtplib.SMTPServerDisconnected as error:  # smtplib's own words: it timed out, say
+            raise NotToldError(f"{self.settings.host}: {error}") from None
+        except OSError as error:  # smtplib's other errors are such, too
             reason = error.strerror or type(error).__name__
             raise NotToldError(f"{self.settings.host}: {reason}") from None
         if refused:
