@@ -114,8 +114,11 @@ class LockLeader:
             return False
 
     def release(self) -> None:
-        """End the connection; the server frees the lock."""
+        """Free the lock and end the connection; by its end alone it would be free only soon."""
         if self._connection is not None:
+            with suppress(SQLAlchemyError):  # a broken connection holds no lock
+                key = {"key": LEADER_KEY}
+                self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
             _drop(self._connection)
             self._connection = None
 

@@ -31,7 +31,9 @@ from tests.unit.review_world import review_store
 __all__ = ["review_store"]  # fixture
 
 ROOT = Path(__file__).resolve().parents[2]
-END_LEADERS = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+END_LEADERS = text(  # and wait, in ms, until they are gone
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory'"
+)
 TAKEN_OVER_WITHIN_S = 30.0  # issue 7, deliverable 6
 
 
