@@ -11,6 +11,7 @@ import hmac
 
 import uuid_utils
 
+GATE = "gate-"  # begins no adapter's name: those are an application's
 SUBJECT_HEX_CHARS = 32  # 128 bits: no collision among any number of people that exist
 
 
@@ -28,3 +29,15 @@ def subject_hash(key: bytes, application: str, user: str) -> str:
 def subject_digest(subject: str) -> str:
     """Return what is kept of an erased subject's hash: enough to know it, not to say it."""
     return hashlib.sha256(subject.encode()).hexdigest()
+
+
+def gate_adapter(run_id: str, label: str) -> str:
+    """Return the name by which an engine has a model for as long as the gate of a run asks it."""
+    return f"{GATE}{run_id}-{label}"
+
+
+def gate_run(name: str) -> str | None:
+    """Return the run whose gate uses an engine's adapter of that name; None of any other name."""
+    if not name.startswith(GATE):
+        return None
+    return name.removeprefix(GATE).rpartition("-")[0]

@@ -11,9 +11,9 @@ import os
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,13 +21,19 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from core.alert_settings import AlertSettings
+from core.canary_settings import CanarySettings as CanarySettings
 from core.console_settings import ConsoleSettings
 from core.cost_settings import CostSettings
 from core.curation_settings import AugmentationSettings, CurationSettings, ReviewSettings
 from core.errors import SettingsError
+from core.gate_settings import GateSettings
 from core.launcher_settings import LaunchersSettings
+from core.monitoring_settings import MonitoringSettings
 from core.patterns import check_patterns
+from core.policy_settings import CooldownSettings
 from core.registry_settings import RegistrySettings
+from core.scheduler_settings import SchedulerSettings
 from core.sections import LOOPBACK_HOSTS, Alpha, Port, Positive, Section, Share
 from core.tracking_settings import TrackersSettings
 
@@ -50,6 +56,7 @@ class ApplicationSettings(Section):
     request_timeout_s: float | None = Field(default=None, gt=0.0)  # none: the gateway's
     adapter: str | None = None  # answers instead of what is live; `base` is the base model
     canary: bool = True  # false: keeps it out of rollouts and shadow
+    rollouts: dict[str, Any] = Field(default={})  # what differs for it from the section `canary`
     redaction_patterns: dict[str, str] = Field(
         default={}
     )  # name: regular expression; becomes [NAME_1]
@@ -257,51 +264,24 @@ class RetrainSettings(Section):
 
     recipe: str = "sft-lora"
     launcher: Literal["local", "kubernetes", "slurm", "ray"] = "local"  # see [launchers]
-    drop_trigger: float = 0.05  # metric down over 5 % from baseline
-    growth_trigger: float = 0.10  # 10-20 % new approved examples
-    incremental_max_share: float = 0.30  # more new data than that: full retraining
-    max_increments: int = 5  # then a full retraining, so that errors do not add up
-    cooldown_s: float = 3_600.0
-    gate_min_gain: float = -0.02  # task score may not fall more than this below the live adapter
-    gate_max_loss_ratio: float = 1.05  # held-out loss at most 5 % above the live adapter's
-    gate_examples: int = Field(default=64, ge=1)
+    drop_trigger: float = Field(default=0.05, gt=0.0, lt=1.0)  # metric down over 5 % from baseline
+    growth_trigger: Share = 0.10  # 10-20 % new approved examples: here it may be enough
+    growth_must: Share = 0.20  # and here it is, however few they are
+    growth_min_examples: Positive = 8  # guide, Batch Size: effective batch of 8-128
+    every_days: float | None = Field(default=None, gt=0.0)  # guide: monthly or quarterly; none: off
+    incremental_max_share: Share = 0.30  # more new data than that: full retraining
+    max_increments: int = Field(default=5, ge=0)  # then in full, so that errors do not add up
+    retention_step: Share = 0.98  # of the base's retention score, kept by each increment; our goal
+    retention_chain: Share = 0.95  # and by all since the last full one; guide: 5 % is degradation
+    cooldown_s: float = Field(default=3_600.0, ge=0.0)  # our choice; of triggers without their own
+    cooldowns_s: CooldownSettings = CooldownSettings()
+    rating_window_days: float = Field(default=7.0, gt=0.0)  # our choice: all days of a week
+    rating_min: Positive = 30  # in each window, one for each end user; our choice
+    # chance, at one look, that a fall is noise. Measured: docs/experiments.md, "When to retrain"
+    fall_alpha: Alpha = 0.001
+    watched_score: str | None = None  # `score` feedback of that name is an evaluation metric, 0-1
+    automatic: bool = False  # the scheduler trains, and starts the canary, when the policy says so
     trackers: TrackersSettings = TrackersSettings()
-
-
-class CanarySettings(Section):
-    """The canary's steps, error rates and guardrails. Source: DESIGN section 3."""
-
-    shares: tuple[Share, ...] = (0.01, 0.05, 0.25, 0.50)
-    step_min_exposures: int = 30  # in the canary arm, before the share grows
-    step_min_s: float = 300.0
-    min_ratings: int = 20  # over both arms and all steps, before a promotion
-    min_s: float = 900.0  # time in canary before a promotion
-    deadline_s: float = 14 * 86_400.0
-    alpha_promote: Alpha = 0.05
-    alpha_roll_back: Alpha = 0.05
-    alpha_guardrail: Alpha = 0.025
-    margin: Share = 0.0  # promote only what is better than baseline - margin
-    error_tolerance: Share = 0.02  # d of the error guardrail
-    latency_over_s: float = 10.0  # q: an answer slower than this counts against its arm
-    latency_tolerance: Share = 0.05  # d of the latency guardrail
-    breaker_errors: int = 5  # consecutive canary errors that trip the hard breaker
-    holdback: Share = 0.05  # stays on the old adapter during the watch
-    watch_s: float = 86_400.0
-    check_every_s: float = 5.0
-    ready_share: Share = Field(default=1.0, gt=0.0)  # of engines, before a step
-    shadow_share: Share = 0.1  # of requests that the canary answers too; our choice
-    shadow_concurrent: int = Field(default=4, ge=0)  # at once per gateway; what is more is dropped
-    shadow_min_pairs: int = Field(default=0, ge=0)  # our choice: a quiet application is not stuck
-    shadow_max_s: float = 3_600.0  # our choice: then the canary begins with fewer pairs
-
-    @field_validator("shares")
-    @classmethod
-    def _growing(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
-        if not shares or list(shares) != sorted(set(shares)) or shares[0] <= 0.0:
-            raise ValueError(
-                f"shares must be positive and grow, for instance 0.01, 0.05; got {shares}"
-            )
-        return shares
 
 
 class Settings(BaseSettings):
@@ -330,10 +310,31 @@ class Settings(BaseSettings):
     retrain: RetrainSettings = RetrainSettings()
     registry: RegistrySettings = RegistrySettings()
     costs: CostSettings = CostSettings()
+    gate: GateSettings = GateSettings()
     launchers: LaunchersSettings = LaunchersSettings()
     canary: CanarySettings = CanarySettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    alerts: AlertSettings = AlertSettings()
     prices: dict[str, PriceSettings] = {}
     traces: TraceSettings = TraceSettings()
+
+    @model_validator(mode="after")
+    def _rules(self) -> Settings:
+        for application in self.applications:
+            try:
+                self.canary_of(application)
+            except ValidationError as error:
+                told = "; ".join(f"{issue['loc']}: {issue['msg']}" for issue in error.errors())
+                raise ValueError(f"applications.{application}.rollouts: {told}") from error
+        return self
+
+    def canary_of(self, application: str) -> CanarySettings:
+        """The rules of an application's rollouts: the section `canary`, and what differs."""
+        own = self.applications.get(application)
+        return CanarySettings.model_validate(
+            self.canary.model_dump() | (own.rollouts if own is not None else {})
+        )
 
     @property
     def store_address(self) -> str:
@@ -356,7 +357,12 @@ class Settings(BaseSettings):
         """The folder of the processes' spools, which without Kafka are the event log."""
         return self.data_dir / "spool"
 
-    def folder(self, name: Literal["datasets", "runs", "searches", "adapters", "reports"]) -> Path:
+    def folder(
+        self,
+        name: Literal[
+            "datasets", "runs", "searches", "adapters", "evaluations", "monitoring", "reports"
+        ],
+    ) -> Path:
         """Return (and make) the folder in which a stage keeps its files."""
         path = (self.data_dir / name).resolve()
         path.mkdir(parents=True, exist_ok=True)

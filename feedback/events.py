@@ -74,6 +74,8 @@ class InteractionFinished(_Fact, frozen=True, kw_only=True):
     started_at: datetime
     shadow_of: str | None = None  # set: nobody saw this answer; the interaction it copies
     redactions: dict[str, str] = {}  # placeholder in the texts: keyed fingerprint of what it hides
+    refused: bool | None = None  # whether the answer begins by refusing; None: not looked at
+    stratum: str | None = None  # what the application's rollouts are stratified by
 
 
 class FeedbackGiven(_Fact, frozen=True, kw_only=True):

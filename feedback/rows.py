@@ -25,7 +25,16 @@ INTERACTIONS = Target(
         *("id", "application", "subject", "adapter", "arm", "rollout_id", "step", "endpoint"),
         *("requested_model", "messages", "answer", "status", "error", "finish_reason", "stream"),
         *("parameters", "prompt_tokens", "completion_tokens", "latency_s", "ttft_s", "itl_s"),
-        *("cost", "started_at", "event_id", "shadow_of", "redactions", "extra"),
+        *(
+            "cost",
+            "started_at",
+            "event_id",
+            "shadow_of",
+            "redactions",
+            "extra",
+            "refused",
+            "stratum",
+        ),
     ),
 )
 FEEDBACK = Target(
@@ -130,7 +139,7 @@ def _interaction_row(bulk: Bulk, received: Received) -> Row:
         *(e.endpoint, e.requested_model, _json(e.messages), e.answer, e.status, e.error),
         *(e.finish_reason, e.stream, _json(e.parameters), e.prompt_tokens, e.completion_tokens),
         *(e.latency_s, e.ttft_s, e.itl_s, e.cost, bulk.instant(e.started_at), e.event_id),
-        *(e.shadow_of, _json(e.redactions), received.extra),
+        *(e.shadow_of, _json(e.redactions), received.extra, e.refused, e.stratum),
     )
 
 

@@ -134,12 +134,8 @@ def _differences(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from feedback import alert_tables, console_tables, drift_tables, job_tables
-    from feedback.tables import Application
+    from feedback.all_tables import METADATA
 
-    assert all(
-        (alert_tables, console_tables, drift_tables, job_tables)
-    )  # they register their tables
     partitioned = connection.dialect.name == "postgresql"
 
     def included(thing: Any, name: str | None, kind: str, reflected: bool, _other: Any) -> bool:
@@ -151,7 +147,7 @@ def _differences(connection: Connection) -> list[str]:
         )
 
     migration = MigrationContext.configure(connection, opts={"include_object": included})
-    return [_told(difference) for difference in compare_metadata(migration, Application.metadata)]
+    return [_told(difference) for difference in compare_metadata(migration, METADATA)]
 
 
 def _told(difference: Any) -> str:

@@ -106,6 +106,8 @@ class Interaction(SQLModel, table=True):
     shadow_of: str | None = None  # the interaction that this unseen answer is paired with
     redactions: dict[str, str] = Field(default_factory=dict, sa_column=_json_column())
     extra: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())  # newer fields
+    refused: bool | None = None  # the answer begins by refusing; None: not looked at
+    stratum: str | None = None  # of the application's rollouts: see canary.stratify_by
 
 
 class Feedback(SQLModel, table=True):

@@ -21,7 +21,6 @@ from loop.terminal import (
     out,
     print_json,
     print_row,
-    print_table,
     require_words,
     settings_of,
 )
@@ -31,7 +30,9 @@ if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
     from loop.conductor import Conductor
     from loop.wiring import Parts
 
-canary_app = typer.Typer(no_args_is_help=True, help="Rollouts: start, list, run, report.")
+canary_app = typer.Typer(
+    no_args_is_help=True, help="Rollouts: start, list, run, report, explain, pause, resume."
+)
 
 
 @canary_app.command("start")
@@ -67,27 +68,49 @@ def canary_start(
 
 @canary_app.command("list")
 def canary_list(context: typer.Context, as_json: AsJson = False) -> None:
-    """List all rollouts, the newest last."""
+    """List all rollouts, the newest last, with what is missing to their decision."""
     from sqlmodel import col, select
 
     from feedback.tables import Rollout
+    from loop.canary_view import draw_rollouts
     from loop.wiring import open_parts
+    from monitoring.report import read_forecasts
 
     with open_parts(settings_of(context)) as parts, parts.store.session() as session:
         rows = session.exec(select(Rollout).order_by(col(Rollout.created_at))).all()
+        forecasts = read_forecasts(session)
     if as_json:
-        print_json([row.model_dump(mode="json") for row in rows])
+        told = [row.model_dump(mode="json") | {"forecast": forecasts.get(row.id)} for row in rows]
+        print_json(told)
         return
-    print_table(
-        ("rollout", "adapter", "against", "state", "share", "decided by", "reason"),
-        [
-            (
-                *(row.id, row.canary_adapter, row.baseline_adapter or "base", row.state),
-                *(f"{row.share:.0%}", row.decided_by, row.reason),
-            )
-            for row in rows
-        ],
-    )
+    draw_rollouts(rows, {rollout: forecast["says"] for rollout, forecast in forecasts.items()})
+
+
+@canary_app.command("explain")
+def canary_explain(
+    context: typer.Context,
+    named: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="a verdict, or a rollout: its last decisive verdict"),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Compute a decision again from its stored counts and settings, and show every number.
+
+    Ends with 1 when it does not come out the same.
+    """
+    from loop.canary_view import draw_explanation
+    from loop.wiring import open_parts
+    from monitoring.explanation import explain
+
+    with open_parts(settings_of(context)) as parts, parts.store.session() as session:
+        told = explain(session, named)
+    if as_json:
+        print_json(told.plain())
+    else:
+        draw_explanation(told)
+    if not told.same:
+        raise typer.Exit(1)
 
 
 @canary_app.command("run")
@@ -112,6 +135,40 @@ def canary_report(context: typer.Context, rollout: RolloutId) -> None:
     with open_parts(settings_of(context)) as parts:
         page = write_rollout_report(parts.store, rollout, parts.settings.folder("reports"))
     out.print(escape(str(page)), soft_wrap=True, highlight=False)
+
+
+@canary_app.command("pause")
+def canary_pause(
+    context: typer.Context,
+    rollout: RolloutId,
+    by: Operator,
+    reason: Reason,
+    as_json: AsJson = False,
+) -> None:
+    """Send everyone to the baseline until somebody decides."""
+    from loop.wiring import open_parts
+
+    require_words(by=by, reason=reason)
+    with open_parts(settings_of(context)) as parts:
+        row = _conductor(parts).pause(rollout, operator=by, reason=reason)
+    _tell_moved(row, as_json)
+
+
+@canary_app.command("resume")
+def canary_resume(
+    context: typer.Context,
+    rollout: RolloutId,
+    by: Operator,
+    reason: Reason,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a paused rollout where it was."""
+    from loop.wiring import open_parts
+
+    require_words(by=by, reason=reason)
+    with open_parts(settings_of(context)) as parts:
+        row = _conductor(parts).resume(rollout, operator=by, reason=reason)
+    _tell_moved(row, as_json)
 
 
 def promote(

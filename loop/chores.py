@@ -1,7 +1,8 @@
-"""What the ingest process does between batches: each chore at its own pace, one after the other.
+"""What ingest and relay do between batches, each for itself: chores, each at its own pace.
 
-A chore that fails is told in the log and comes again at its next time: it must not stop ingest.
-`chores_of` is the list of them all. Knows nothing of what a chore does.
+They keep the spools of this machine small, which no other process can do for it; what is done once
+for the whole service is `loop.jobs`. A chore that fails is told in the log and comes again at its
+next time: it must not stop ingest. `chores_of` is the list of ingest's.
 """
 
 from __future__ import annotations
@@ -12,22 +13,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from core.clock import utc_now
 from core.settings import Settings
-from curation.review.erasure import expire_reviews
-from feedback.anomalies import mark_anomalies
 from feedback.log.slots import seal_abandoned
 from feedback.positions import read_positions
-from feedback.retention import cutoffs, expire
-from loop.erasing import carry_out_requests
-from loop.rollup_job import roll_up_metrics
 from loop.wiring import Parts, spool_limits
-from retrain.registry.mlflow_models import sync_models
 
-DAY_S = 86_400.0
 SPOOLS_EVERY_S = 60.0  # our choice: a segment may be an hour old before it is sealed at all
-MLFLOW_EVERY_S = 60.0  # our choice: people look there, nothing waits for it
-ERASE_EVERY_S = 5.0  # who asks for it looks at its state soon
 
 _log = structlog.get_logger(__name__)
 
@@ -58,25 +49,7 @@ class Chores:
 
 
 def chores_of(parts: Parts) -> list[Chore]:
-    """Return all chores of a service."""
-
-    def retain() -> object:
-        expired = expire(parts.store, cutoffs(parts.settings, utc_now()))
-        if expired:
-            with parts.store.session() as session:
-                for application in parts.settings.applications:
-                    expire_reviews(session, application)
-                session.commit()
-        return expired
-
-    def mark() -> object:
-        with parts.store.session() as session:
-            count = mark_anomalies(session, parts.settings.feedback, utc_now())
-            session.commit()
-        return count
-
-    def erase() -> object:
-        return carry_out_requests(parts)
+    """Return the chores of an ingest process."""
 
     def let_go() -> object:
         with parts.store.session() as session:
@@ -84,18 +57,7 @@ def chores_of(parts: Parts) -> list[Chore]:
         mine = {part: known[part] for part in parts.source.assigned() if part in known}
         return parts.source.applied(mine)
 
-    def list_in_mlflow() -> object:
-        with parts.store.session() as session:
-            return sync_models(session, parts.settings)
-
-    return [
-        Chore("mlflow", MLFLOW_EVERY_S, list_in_mlflow),
-        Chore("erasures", ERASE_EVERY_S, erase),
-        Chore("anomalies", parts.settings.feedback.mark_every_s, mark),
-        Chore("retention", DAY_S, retain),
-        Chore("metrics", parts.settings.console.roll_up_every_s, lambda: roll_up_metrics(parts)),
-        *spool_chores(parts.settings, let_go),
-    ]
+    return spool_chores(parts.settings, let_go)
 
 
 def spool_chores(settings: Settings, let_go: Callable[[], object]) -> list[Chore]:

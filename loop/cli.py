@@ -17,16 +17,21 @@ import typer
 
 from core.errors import RatchetError, SettingsError
 from loop.adapter_cli import adapter_app
+from loop.advice_cli import advise, estimate
 from loop.augment_cli import augment, judge
 from loop.canary_cli import canary_app, promote, rollback
 from loop.console_cli import console_app
-from loop.cost_cli import advise, cost_app, estimate
+from loop.cost_cli import cost_app
 from loop.dataset_cli import dataset_app
 from loop.db_cli import db_app
 from loop.dead_letter_cli import dead_letter_app
+from loop.gate_cli import gate_app
+from loop.incidents_cli import incidents_app
+from loop.jobs_cli import jobs_app, scheduler
 from loop.keys_cli import key_app
 from loop.launch_cli import launch_app
 from loop.merge_cli import merge
+from loop.policy_cli import policy
 from loop.review_cli import review_app
 from loop.runs_cli import resume, runs_app
 from loop.search_cli import search_app
@@ -80,7 +85,7 @@ def init(
 
 @app.command()
 def up(context: typer.Context) -> None:
-    """Start engine, gateway, ingest and conductor, and keep them running until Ctrl-C."""
+    """Start engine, gateway, ingest, conductor and scheduler; keep them running until Ctrl-C."""
     from loop.service import running_service, stopped_by_signals
 
     settings = settings_of(context)
@@ -167,7 +172,7 @@ def curate(context: typer.Context, application: Application, as_json: AsJson = F
             print_row(dataset)
 
 
-for command in (retrain, resume, merge, advise, estimate):
+for command in (policy, scheduler, retrain, resume, merge, advise, estimate):
     app.command()(command)
 
 
@@ -204,11 +209,14 @@ for command in (augment, judge):
 for command in (promote, rollback):
     app.command()(command)
 app.add_typer(canary_app, name="canary")
+app.add_typer(incidents_app, name="incidents")
+app.add_typer(jobs_app, name="jobs")
 app.add_typer(key_app, name="key")
 app.add_typer(adapter_app, name="adapter")
 app.add_typer(console_app, name="console")
 app.add_typer(cost_app, name="cost")
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(gate_app, name="gate")
 app.add_typer(launch_app, name="launch")
 app.add_typer(runs_app, name="runs")
 app.add_typer(search_app, name="search")

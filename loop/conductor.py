@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,11 +18,11 @@ import structlog
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from core.canary_settings import CanarySettings, rules_of
 from core.clock import as_utc, utc_now
 from core.errors import NotFoundError, StateError
 from core.files import json_sha256
 from core.ids import new_id
-from core.settings import CanarySettings
 from feedback.audit import HumanAct, record
 from feedback.events import ROLLOUTS_TOPIC, RolloutChanged, encode
 from feedback.log.protocol import EventLog, NewRecord
@@ -43,22 +44,28 @@ from loop.stages import (
     Position,
     ReplicaWord,
     next_move,
+    pause,
     promotion,
     readiness,
+    resumption,
     rollback,
 )
+from monitoring.arms import RolloutCounts, counts_to_dict
 from monitoring.counts import count_rollout
-from monitoring.verdict import RolloutCounts, Verdict, counts_to_dict, judge, judge_watch
+from monitoring.verdict import Verdict, judge, judge_watch
 from retrain.registry.ledger import require_gate_or_override
 
 CONDUCTOR = "conductor"  # `decided_by` of a decision that no person took
+PROMOTED_BY_HAND = frozenset({"canary", "paused"})  # from the states in which it is possible
+
+ByHand = Callable[[Position, CanarySettings], Move]
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class Conductor:
-    """Starts, judges and moves rollouts."""
+    """Starts, judges and moves rollouts; a new one lives by `rules`, the others by their own."""
 
     store: Store
     events: EventLog
@@ -110,7 +117,7 @@ class Conductor:
             rollout = _rollout(session, rollout_id)
             if rollout.state not in ACTIVE_STATES:
                 return rollout
-            rules = CanarySettings.model_validate(rollout.settings)
+            rules = rules_of(rollout.settings)
             seen = self._observe(session, rollout, rules)
             now = utc_now()
             move = next_move(_position(rollout), seen, rules, now)
@@ -121,11 +128,35 @@ class Conductor:
 
     def promote(self, rollout_id: str, *, operator: str, reason: str) -> Rollout:
         """Promote by hand; the row says who and why."""
-        return self._by_hand(rollout_id, {"canary"}, operator, promotion(self.rules, reason))
+
+        def move(_position: Position, rules: CanarySettings) -> Move:
+            return promotion(rules, reason)
+
+        return self._by_hand(rollout_id, PROMOTED_BY_HAND, operator, move)
 
     def roll_back(self, rollout_id: str, *, operator: str, reason: str) -> Rollout:
         """Roll back by hand; the row says who and why."""
-        return self._by_hand(rollout_id, ACTIVE_STATES, operator, rollback(0, reason))
+
+        def move(_position: Position, _rules: CanarySettings) -> Move:
+            return rollback(0, reason)
+
+        return self._by_hand(rollout_id, ACTIVE_STATES, operator, move)
+
+    def pause(self, rollout_id: str, *, operator: str, reason: str) -> Rollout:
+        """Send everyone to the baseline until somebody resumes it, promotes it or rolls it back."""
+
+        def move(position: Position, _rules: CanarySettings) -> Move:
+            return pause(position, reason)
+
+        return self._by_hand(rollout_id, JUDGED_STATES, operator, move)
+
+    def resume(self, rollout_id: str, *, operator: str, reason: str) -> Rollout:
+        """Go on where it was paused; its clock and the sample-ratio test start anew."""
+
+        def move(position: Position, rules: CanarySettings) -> Move:
+            return resumption(position, rules, reason)
+
+        return self._by_hand(rollout_id, {"paused"}, operator, move)
 
     def run(self, stop: threading.Event) -> None:
         """Check all rollouts again and again until `stop` is set."""
@@ -133,7 +164,7 @@ class Conductor:
             self.check_all()
 
     def _by_hand(
-        self, rollout_id: str, allowed: set[str] | frozenset[str], operator: str, move: Move
+        self, rollout_id: str, allowed: Collection[str], operator: str, moved: ByHand
     ) -> Rollout:
         with self.store.session() as session:
             rollout = _rollout(session, rollout_id)
@@ -142,6 +173,7 @@ class Conductor:
                     f"rollout {rollout_id} is {rollout.state}; "
                     f"this needs one of: {', '.join(sorted(allowed))}"
                 )
+            move = moved(_position(rollout), rules_of(rollout.settings))
             self._apply(session, rollout, move, decided_by=operator, now=utc_now())
             record(session, human_move(rollout))
             session.commit()
@@ -156,7 +188,9 @@ class Conductor:
         verdict = _judge(rollout, counts, rules, refused)
         _record(session, rollout, counts, verdict)
         here = (s.canary.exposures for s in counts.steps if s.step == rollout.step)
-        return Observation(ready, refused, verdict.decision, verdict.reason, sum(here))
+        return Observation(
+            ready, refused, verdict.decision, verdict.reason, sum(here), pause=verdict.pause
+        )
 
     def _apply(
         self, session: Session, rollout: Rollout, move: Move, *, decided_by: str, now: datetime

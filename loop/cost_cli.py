@@ -1,22 +1,26 @@
-"""The commands on money: `ratchet cost …`, `ratchet advise` and `ratchet estimate`.
+"""The commands on money: `ratchet cost …`.
 
-Thin, as `loop.cli`: numbers are reckoned in `retrain.money` and `retrain.estimate`.
+Thin, as `loop.cli`: numbers are reckoned in `retrain.money`; what is not said is taken from the
+store when there is one, else from the fine-tuning guide, and each number tells where it is from.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import RequestError
+from loop.figures import Figure, Whose, figure, print_legend
+from loop.ownership_cli import cost_ownership
 from loop.terminal import AsJson, out, print_json, print_table, settings_of
 
-cost_app = typer.Typer(no_args_is_help=True, help="What training costs, did cost, and is worth.")
+if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
+    from core.cost_settings import CostSettings
+    from retrain.money.training import DataRates
 
-KINDS = ("instructions", "domain", "behaviour", "task")
-CPU_FLOPS = 4e10  # two cores with AVX2, as measured by `make bench-train`; a GPU: --tflops
+cost_app = typer.Typer(no_args_is_help=True, help="What training costs, did cost, and is worth.")
+cost_app.command("ownership")(cost_ownership)
 
 
 @cost_app.command("prices")
@@ -24,7 +28,8 @@ def cost_prices(context: typer.Context, as_json: AsJson = False) -> None:
     """List what machines cost by the hour."""
     from retrain.money.prices import read_prices
 
-    table = read_prices(settings_of(context).costs)
+    costs = settings_of(context).costs
+    table = read_prices(costs)
     if as_json:
         print_json({name: machine.model_dump() for name, machine in table.items()})
         return
@@ -35,42 +40,80 @@ def cost_prices(context: typer.Context, as_json: AsJson = False) -> None:
             for name, machine in table.items()
         ],
     )
+    print_legend(["compute" if costs.prices is None else "settings"])
 
 
 @cost_app.command("training")
 def cost_training(
     context: typer.Context,
-    hours: Annotated[float, typer.Option(min=0.0, help="of training")],
+    hours: Annotated[float | None, typer.Option(min=0.0, help="of training")] = None,
     instance: Annotated[str | None, typer.Option(help="of `ratchet cost prices`")] = None,
     spot: Annotated[bool, typer.Option(help="by spot machines")] = False,
     annotated: Annotated[int, typer.Option(min=0, help="examples that people write")] = 0,
     reviewed: Annotated[int, typer.Option(min=0, help="examples that experts look at")] = 0,
     synthetic: Annotated[int, typer.Option(min=0, help="examples that a model writes")] = 0,
     checkpoints: Annotated[int, typer.Option(min=0, help="kept for a month")] = 0,
+    full: Annotated[bool, typer.Option(help="every weight is trained, not an adapter")] = False,
+    application: Whose = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reckon what a training will cost, from the data on."""
-    from retrain.money.prices import hourly_price
-    from retrain.money.training import DataWork, training_bill
+    """Reckon what a training will cost, from the data on; unsaid hours are the last run's."""
+    from loop.project_facts import read_facts
+    from retrain.money.training import DataWork, Machine, training_bill
 
-    costs = settings_of(context).costs
+    settings = settings_of(context)
+    stored = read_facts(settings, application).run_hours if hours is None else None
+    taken = figure(hours, stored, None)
+    if taken.value is None:
+        raise RequestError("no training was timed here yet: say --hours", field="hours")
+    price = _price(settings.costs, instance)
+    discount = settings.costs.spot_discount if spot else 0.0
+    bill = training_bill(
+        Machine(taken.value, price.value, discount, (taken.source, price.source)),
+        DataWork(annotated, reviewed, synthetic),
+        _rates(settings.costs),
+        checkpoints=checkpoints,
+        full=full,
+    )
+    if as_json:
+        told = {"parts": bill.parts, "because": bill.because, "sources": bill.sources}
+        print_json({"total": bill.total, **told})
+        return
+    rows = [
+        (name, f"${usd:,.2f}", bill.because[name], ", ".join(bill.sources[name]))
+        for name, usd in bill.parts.items()
+    ]
+    rows.append(("all", f"${bill.total:,.2f}", "", "reckoned"))
+    print_table(("for", "cost", "how", "source"), rows)
+    print_legend([key for keys in bill.sources.values() for key in keys] + ["reckoned"])
+
+
+def _price(costs: CostSettings, instance: str | None) -> Figure[float]:
+    """Return what an hour costs.
+
+    Raises: RequestError when nobody said; SettingsError for an unknown instance.
+    """
+    from retrain.money.prices import find_machine, hourly_price, read_prices
+
     if instance is not None:
-        costs = costs.model_copy(update={"instance": instance, "usd_per_hour": None})
+        table = "compute" if costs.prices is None else "settings"
+        return Figure(find_machine(read_prices(costs), instance).usd_per_hour, table)
     price = hourly_price(costs)
     if price is None:
         raise RequestError("no price is known: say --instance, or set costs.usd_per_hour")
-    bill = training_bill(
-        hours,
-        price,
-        DataWork(annotated, reviewed, synthetic),
-        spot_discount=costs.spot_discount if spot else 0.0,
-        checkpoints=checkpoints,
+    return Figure(price, "settings")
+
+
+def _rates(costs: CostSettings) -> DataRates:
+    from retrain.money.training import DataRates
+
+    return DataRates(
+        annotation_minutes=costs.annotation_minutes,
+        review_minutes=costs.review_minutes,
+        annotation_per_hour=costs.annotation_usd_per_hour,
+        expert_per_hour=costs.expert_usd_per_hour,
+        synthetic_per_example=costs.synthetic_usd_per_example,
     )
-    if as_json:
-        print_json({"total": bill.total, "parts": bill.parts, "because": bill.because})
-        return
-    rows = [(name, f"${usd:,.2f}", bill.because[name]) for name, usd in bill.parts.items()]
-    print_table(("for", "cost", "how"), [*rows, ("all", f"${bill.total:,.2f}", "")])
 
 
 @cost_app.command("runs")
@@ -115,128 +158,7 @@ def cost_runs(
             for row in rows
         ],
     )
-
-
-@cost_app.command("ownership")
-def cost_ownership(
-    once: Annotated[float | None, typer.Option(min=0.0, help="$ before it serves")] = None,
-    monthly: Annotated[float | None, typer.Option(min=0.0, help="$ by the month")] = None,
-    tokens: Annotated[float, typer.Option(min=0.0, help="tokens a month, else by an API")] = 0.0,
-    token_price: Annotated[float, typer.Option(min=0.0, help="$ a million of the API's")] = 0.0,
-    work_hours: Annotated[float, typer.Option(min=0.0, help="of people spared by the month")] = 0.0,
-    wage: Annotated[float, typer.Option(min=0.0, help="$ an hour of theirs")] = 0.0,
-    months: Annotated[int, typer.Option(min=1, help="that are looked at")] = 12,
-    as_json: AsJson = False,
-) -> None:
-    """Reckon total cost, return and break-even; what is not said is the guide's example."""
-    from retrain.money.ownership import Instead, Ownership, break_even_months, roi
-
-    default = Ownership()
-    own = Ownership(
-        once=default.once if once is None else {"once": once},
-        monthly=default.monthly if monthly is None else {"monthly": monthly},
-    )
-    instead = Instead(tokens, token_price, work_hours, wage)
-    back, after = roi(own, instead, months), break_even_months(own, instead)
-    facts = {
-        "once": own.once,
-        "monthly": own.monthly,
-        "months": months,
-        "total": own.total(months),
-        "spared_monthly": instead.monthly,
-        "roi": back,
-        "break_even_months": after,
-    }
-    if as_json:
-        print_json(facts)
-        return
-    print_table(
-        ("what", "value"),
-        [
-            ("before it serves", f"${sum(own.once.values()):,.0f}"),
-            ("by the month", f"${sum(own.monthly.values()):,.0f}"),
-            (f"in {months} months", f"${own.total(months):,.0f}"),
-            ("spared by the month", f"${instead.monthly:,.0f}"),
-            ("return on it", "none: all is free" if back is None else f"{back:+.0%}"),
-            ("paid back", "never" if after is None else f"after {after} months"),
-        ],
-    )
-
-
-def advise(
-    examples: Annotated[int, typer.Option(min=0, help="good examples that there are")],
-    kind: Annotated[str, typer.Option(help=f"of task: {', '.join(KINDS)}")] = "behaviour",
-    budget: Annotated[float | None, typer.Option(min=0.0, help="US dollars")] = None,
-    model_billions: Annotated[float | None, typer.Option(min=0.01, help="parameters")] = None,
-    gpu_gb: Annotated[float | None, typer.Option(min=0.0, help="of all GPUs together")] = None,
-    strict_latency: Annotated[bool, typer.Option(help="answers must come at once")] = False,
-    knowledge_changes: Annotated[bool, typer.Option(help="facts change every few weeks")] = False,
-    simple_task: Annotated[bool, typer.Option(help="a prompt nearly does it")] = False,
-    private_data: Annotated[bool, typer.Option(help="data may not leave")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Say which method fits, or whether prompting or retrieval would do instead."""
-    from retrain.money import advice
-
-    if kind not in KINDS:
-        raise RequestError(f"--kind is {kind!r}: use one of {', '.join(KINDS)}", field="kind")
-    found = advice.advise(
-        advice.Situation(
-            examples=examples,
-            kind=kind,  # type: ignore[arg-type]
-            budget_usd=budget,
-            strict_latency=strict_latency,
-            knowledge_changes=knowledge_changes,
-            simple_task=simple_task,
-            private_data=private_data,
-            model_billions=model_billions,
-            gpu_gb=gpu_gb,
-        )
-    )
-    if as_json:
-        print_json(asdict(found))
-        return
-    out.print(f"[bold]{found.way}[/]")
-    for line in found.reasons:
-        out.print(f"  because {line}", highlight=False)
-    for line in found.cautions:
-        out.print(f"  mind: {line}", highlight=False)
-
-
-def estimate(
-    context: typer.Context,
-    recipe: Annotated[str | None, typer.Option(help="a recipe; default: the settings'")] = None,
-    examples: Annotated[int, typer.Option(min=1, help="that are learnt")] = 1_000,
-    tokens: Annotated[int | None, typer.Option(min=1, help="of one; default: max_length")] = None,
-    memory_gb: Annotated[float | None, typer.Option(min=0.1, help="default: this machine")] = None,
-    tflops: Annotated[float | None, typer.Option(min=0.001, help="that are reached")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Estimate memory and time of a training before it begins; say what would fit."""
-    import psutil
-
-    from retrain.estimate import GB, Device
-    from retrain.estimate import estimate as reckon
-    from retrain.model_shape import read_shape
-    from retrain.recipe import load_recipe
-    from retrain.recipe_plan import plan_of
-
-    settings = settings_of(context)
-    chosen = load_recipe(recipe or settings.retrain.recipe).for_mode("full")
-    length = tokens or chosen.max_length
-    memory = psutil.virtual_memory().available if memory_gb is None else memory_gb * GB
-    device = Device(memory, CPU_FLOPS if tflops is None else tflops * 1e12)
-    plan = plan_of(chosen, length, processes=settings.launchers.local.processes)
-    total = round(examples * length * chosen.epochs)
-    found = reckon(read_shape(settings.engine.model), plan, device, total_tokens=total)
-    if as_json:
-        print_json(asdict(found) | {"memory_bytes": found.memory_bytes})
-        return
-    rows = [(name, f"{size / GB:.2f} GB") for name, size in found.parts.items()]
-    print_table(("memory for", "size"), [*rows, ("all", f"{found.memory_bytes / GB:.2f} GB")])
-    out.print(f"of {memory / GB:.1f} GB; about {found.seconds / 60:.0f} minutes", highlight=False)
-    if found.suggestion:
-        out.print(f"it does not fit; this would: {found.suggestion}", highlight=False)
+    out.print("minutes: measured by each run; cost: by costs.usd_per_hour or costs.instance then")
 
 
 def _usd(machine: Any) -> str:

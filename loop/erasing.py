@@ -3,7 +3,7 @@
 Spools, Kafka, dataset versions, the store; adapters that were trained on them are marked.
 Requests come from the gateway by the log, as rows that ingest wrote, or from the command line. Each
 step may be repeated, so what breaks off is done again. The row that stays proves what was done and
-holds no data. Run by the ingest process as a chore.
+holds no data. Run as a job: see `loop.jobs`.
 """
 
 from __future__ import annotations

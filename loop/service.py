@@ -1,4 +1,4 @@
-"""The running service: engine, gateway, ingest and conductor, each a process of its own.
+"""The running service: engine, gateway, ingest, conductor, …, each a process of its own.
 
 `ratchet up` starts this and keeps it: a process that ends is started again with back-off, one
 that cannot start at all ends the whole with its last words. The processes die with their
@@ -41,6 +41,7 @@ PROCESSES: Mapping[str, tuple[str, ...]] = {
     "gateway": ("gateway",),
     "ingest": ("ingest",),
     "conductor": ("canary", "run"),
+    "scheduler": ("scheduler",),
     "console": ("console",),
     "engine": ("engine",),
 }

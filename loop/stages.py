@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from core.settings import CanarySettings
+from core.canary_settings import CanarySettings
 
 State = Literal["shadow", "canary", "watch", "live", "rolled_back", "inconclusive", "paused"]
 Decision = Literal["promote", "hold", "roll_back"]
@@ -34,7 +34,8 @@ class Position:
 class Observation:
     """What was seen of it: the engines' word, the verdict, the canary's exposures in this step.
 
-    `shadow_pairs` are the answers that the canary gave unseen.
+    `shadow_pairs` are the answers that the canary gave unseen. `pause`: the verdict holds because
+    its numbers cannot be trusted.
     """
 
     ready: bool
@@ -43,6 +44,7 @@ class Observation:
     reason: str
     step_exposures: int
     shadow_pairs: int = 0
+    pause: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,18 @@ def rollback(step: int, reason: str) -> Move:
     return Move("rolled_back", step, 0.0, reason)
 
 
+def pause(position: Position, reason: str) -> Move:
+    """Return the move out of the split: everyone gets the baseline until a person decides."""
+    return Move("paused", position.step, 0.0, reason)
+
+
+def resumption(position: Position, rules: CanarySettings, reason: str) -> Move:
+    """Return the move from the pause back to where it was."""
+    if position.step >= len(rules.shares):
+        return promotion(rules, reason)
+    return Move("canary", position.step, rules.shares[position.step], reason)
+
+
 def _from_shadow(
     position: Position, seen: Observation, rules: CanarySettings, now: datetime
 ) -> Move | None:
@@ -122,6 +136,8 @@ def _from_canary(
 ) -> Move | None:
     if seen.decision == "roll_back":
         return rollback(position.step, seen.reason)
+    if seen.pause:
+        return pause(position, seen.reason)
     if seen.decision == "promote" and seen.ready:  # else few engines would get all traffic
         return promotion(rules, seen.reason)
     if (now - position.state_since).total_seconds() >= rules.deadline_s:

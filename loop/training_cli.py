@@ -28,19 +28,28 @@ def retrain(
     recipe: Annotated[
         str | None, typer.Option(help="a name or a TOML file; default: retrain.recipe")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="only say what would be done and why: no training")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train if the policy says so (or you do), and gate the new adapter."""
     import msgspec
 
     from loop import turn
+    from loop.planning import Wish, look
+    from loop.policy_cli import print_outlook
     from loop.wiring import open_parts
 
     require_words(by=by)
     with open_parts(settings_of(context)) as parts:
+        if explain:
+            turn.require_application(parts, application)
+            print_outlook(look(parts, application, Wish(by, recipe)), as_json=as_json)
+            return
         narrator = narrator_for(as_json)
         dataset = turn.curate(parts, application, narrator)
-        plan = turn.plan_training(parts, application, dataset, requested_by=by)
+        plan = turn.plan_training(parts, application, dataset, requested_by=by, recipe=recipe)
         narrator.tell(plan.reason)
         if plan.train:
             adapter = turn.retrain(parts, application, dataset, plan, narrator, recipe=recipe)

@@ -9,20 +9,23 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from core.clock import utc_now
+import msgspec
+from sqlmodel import Session
+
 from core.errors import NotFoundError, StateError, TrainingError
 from curation.pipeline import EVERYTHING, build_dataset
 from curation.selection import Selection
 from feedback.tables import Adapter, Application, DatasetVersion, Rollout
 from loop.conductor import Conductor
 from loop.narration import Narrator
+from loop.planning import Wish, plan_on
 from loop.stages import ACTIVE_STATES
 from loop.wiring import Parts
-from retrain.policy import Plan, decide
+from retrain.drift_reports import answer_reports
+from retrain.policy import Plan
 from retrain.requests import open_requests, take_up
 from retrain.runs.assembly import TrainRequest
 from retrain.runs.runner import train_adapter
-from retrain.state import Signals, read_state
 
 POLL_S = 0.5
 
@@ -47,7 +50,7 @@ def turn(
     Raises: NotFoundError for an unknown application, DataError with too few examples,
     TrainingError, GateError when the gate says no.
     """
-    _application(parts, application)  # before anything is done for it
+    require_application(parts, application)  # before anything is done for it
     ingest(parts)
     dataset = curate(parts, application, narrator)
     plan = plan_training(parts, application, dataset, requested_by=requested_by)
@@ -73,7 +76,7 @@ def curate(
 
     Raises: NotFoundError for an unknown application, DataError with too few examples.
     """
-    _application(parts, application)
+    require_application(parts, application)
     with narrator.curating() as progress:
         dataset = build_dataset(
             parts.store, parts.settings, application, progress=progress, source=source
@@ -86,18 +89,18 @@ def curate(
 
 
 def plan_training(
-    parts: Parts, application: str, dataset: DatasetVersion, *, requested_by: str | None = None
+    parts: Parts,
+    application: str,
+    dataset: DatasetVersion,
+    *,
+    requested_by: str | None = None,
+    recipe: str | None = None,
 ) -> Plan:
     """Ask the retraining policy whether, how and why to train on `dataset`.
 
     A training that was asked for and not taken up yet counts as a person's wish.
     """
-    with parts.store.session() as session:
-        wishes = open_requests(session, application)
-        wish = f"{wishes[0].requested_by}: {wishes[0].reason}" if wishes else None
-        signals = Signals(requested_by=requested_by or wish)
-        state = read_state(session, parts.settings, application, dataset.id, signals)
-    return decide(state, parts.settings.retrain, utc_now())
+    return plan_on(parts, application, dataset.id, Wish(requested_by, recipe))
 
 
 def retrain(
@@ -108,10 +111,11 @@ def retrain(
     narrator: Narrator,
     *,
     recipe: str | None = None,
+    created_by: str = "ratchet",
 ) -> Adapter:
     """Train an adapter as planned and hold it against the live one; its row has the gate's word.
 
-    `recipe` is a name or a TOML file; None: the settings'.
+    `recipe` is a name or a TOML file; None: the settings'. The run takes up what asked for it.
     """
     if plan.mode is None:
         raise TrainingError(f"nothing to train: {plan.reason}")
@@ -119,17 +123,21 @@ def retrain(
         application=application,
         dataset_id=dataset.id,
         mode=plan.mode,
-        parent_adapter=_application(parts, application).live_adapter,
+        parent_adapter=require_application(parts, application).live_adapter,
         recipe=recipe or parts.settings.retrain.recipe,
         reason=plan.reason,
-        created_by="ratchet",
+        created_by=created_by,
+        plan=msgspec.to_builtins(plan),
     )
+
+    def taken_up(session: Session, run_id: str) -> None:
+        take_up(session, open_requests(session, application), run_id)
+        answer_reports(session, application, run_id)
+
     with narrator.training() as progress:
-        adapter = train_adapter(parts.store, parts.settings, request, progress=progress)
-    with parts.store.session() as session:
-        take_up(session, open_requests(session, application), adapter.run_id)
-        session.commit()
-    return adapter
+        return train_adapter(
+            parts.store, parts.settings, request, progress=progress, on_queued=taken_up
+        )
 
 
 def tell_gate(adapter: Adapter, narrator: Narrator) -> None:
@@ -158,7 +166,8 @@ def start_canary(parts: Parts, adapter: str) -> Rollout:
             f"{row.application} takes no canaries: unset applications.{row.application}.adapter "
             "and .canary in the settings"
         )
-    return Conductor(parts.store, parts.log, parts.settings.canary).start(adapter)
+    rules = parts.settings.canary if row is None else parts.settings.canary_of(row.application)
+    return Conductor(parts.store, parts.log, rules).start(adapter)
 
 
 def wait_for_decision(parts: Parts, rollout_id: str, narrator: Narrator) -> Rollout:
@@ -186,7 +195,8 @@ def _wait(parts: Parts, rollout_id: str, narrator: Narrator, while_in: frozenset
         time.sleep(POLL_S)
 
 
-def _application(parts: Parts, name: str) -> Application:
+def require_application(parts: Parts, name: str) -> Application:
+    """Return the row of an application. Raises: NotFoundError."""
     with parts.store.session() as session:
         row = session.get(Application, name)
     if row is None:

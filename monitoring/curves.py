@@ -8,13 +8,13 @@ with SVG. Picks the numbers that `monitoring.verdict` wrote; how a line is drawn
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from core.canary_settings import CanarySettings
 from core.clock import as_utc
-from core.settings import CanarySettings
 from feedback.tables import Rollout, VerdictRecord
 from monitoring import drawing, plots
 
@@ -109,15 +109,24 @@ def _ratings_evidence(axis: plots.Axis, rows: Rows, rules: CanarySettings) -> st
 
 
 def _guardrail_evidence(axis: plots.Axis, rows: Rows, rules: CanarySettings) -> str:
-    error, latency = ("guardrails", "error"), ("guardrails", "latency")
+    """Draw the guardrail that is shown least and the one that is nearest to harm, at each time."""
     curves = [
-        _curve(rows, "error: safe", drawing.THIRD, *error, "safe", "log10"),
-        _curve(rows, "error: harmed", drawing.HARM, *error, "harm", "log10", dashed=True),
-        _curve(rows, "latency: safe", drawing.CANARY, *latency, "safe", "log10"),
-        _curve(rows, "latency: harmed", drawing.FOURTH, *latency, "harm", "log10", dashed=True),
+        plots.Curve("least shown to be safe", _extreme(rows, "safe", min), drawing.THIRD),
+        plots.Curve("nearest to harm", _extreme(rows, "harm", max), drawing.HARM, dashed=True),
     ]
-    limits = _limits({"safe": rules.alpha_promote, "harmed": rules.alpha_guardrail})
+    limits = _limits({"all safe": rules.alpha_promote, "harmed": rules.alpha_guardrail})
     return plots.draw_evidence(axis, curves, limits, title="Evidence from guardrails over time")
+
+
+def _extreme(
+    rows: Rows, side: str, choose: Callable[[Iterable[float]], float]
+) -> list[float | None]:
+    return [
+        choose(rail[side]["log10"] for rail in row.numbers["guardrails"].values())
+        if row is not None and row.numbers["guardrails"]
+        else None
+        for row in rows
+    ]
 
 
 def _limits(alphas: dict[str, float]) -> list[plots.Limit]:

@@ -14,6 +14,15 @@ and the evidence against H0 multiplies over the steps, each with its own shares 
     E(H0) = prod_k  m(s_ck, f_ck) m(s_bk, f_bk)
                     / sup_{p in H0} p_c^s_ck (1 - p_c)^f_ck p_b^s_bk (1 - p_b)^f_bk
 
+A numerator may be any bet on the outcomes that is made before they are seen. Where strata name a
+group, w = 3/4 of it is a second bet: that the shares of a group's steps are the same, with one
+mixture for each of its arms that does not start anew,
+
+    E(H0) = ((1 - w) prod_k m_k + w prod_groups m_group) / sup
+
+which costs a factor 4 at most where that is wrong, and where it is right saves what each new step
+costs: some sqrt(n) for each arm, while in a small first step there is little to be learnt.
+
 Why it is valid: for the true p the same ratio with p in the denominator is a nonnegative
 martingale that starts at 1, whatever the arms' shares of traffic, and E is never above it
 while p is in H0. So by Ville's inequality P(E ever reaches 1/alpha | H0) <= alpha, under any
@@ -30,10 +39,12 @@ two streams with another e-variable.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 HALVINGS = 60  # of an interval of length <= 1: down to the last bit of a float
+# of the numerator bet on shares that stay the same over steps; our choice, decision 0038
+TOGETHER = 0.75
 INTERVAL_HALVINGS = 24  # of [-1, 1]: the difference to within 2e-7
 
 
@@ -47,10 +58,14 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """Both arms during one step of the rollout."""
+    """Both arms during one step of the rollout.
+
+    `group`: the strata whose shares, one bets, are the same; None in any of them: no such bet.
+    """
 
     baseline: Tally
     canary: Tally
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +85,7 @@ def log_e_at_most(strata: Sequence[Stratum], difference: float) -> float:
     Large: the canary's share is higher than that. Without outcomes it is 0 (E = 1); it is
     infinite when H0 makes the outcomes impossible.
     """
-    return sum(_log_mixtures(s) - _log_sup_at_most(s, difference) for s in strata)
+    return _log_bet(strata) - sum(_log_sup_at_most(s, difference) for s in strata)
 
 
 def log_e_at_least(strata: Sequence[Stratum], difference: float) -> float:
@@ -78,7 +93,7 @@ def log_e_at_least(strata: Sequence[Stratum], difference: float) -> float:
 
     Large: the canary's share is lower than that.
     """
-    exchanged = [Stratum(baseline=s.canary, canary=s.baseline) for s in strata]
+    exchanged = [Stratum(s.canary, s.baseline, s.group) for s in strata]
     return log_e_at_most(exchanged, -difference)
 
 
@@ -113,11 +128,37 @@ def _last_ruled_out(log_e_at: Callable[[float], float], alpha: float) -> float:
     return ruled_out
 
 
+def _log_bet(strata: Sequence[Stratum]) -> float:
+    """Return the logarithm of the numerator."""
+    apart = sum(_log_mixtures(stratum) for stratum in strata)
+    groups = {stratum.group for stratum in strata}
+    if None in groups:
+        return apart
+    together = sum(_log_mixtures(_pooled(strata, group)) for group in groups)
+    if apart == together:  # exactly, of a single step
+        return apart
+    likelier = max(apart, together)
+    own, joint = math.exp(apart - likelier), math.exp(together - likelier)
+    return likelier + math.log((1.0 - TOGETHER) * own + TOGETHER * joint)
+
+
+def _pooled(strata: Sequence[Stratum], group: str | None) -> Stratum:
+    of_it = [stratum for stratum in strata if stratum.group == group]
+    return Stratum(_total(s.baseline for s in of_it), _total(s.canary for s in of_it))
+
+
+def _total(tallies: Iterable[Tally]) -> Tally:
+    hits, misses = 0, 0
+    for tally in tallies:
+        hits, misses = hits + tally.hits, misses + tally.misses
+    return Tally(hits, misses)
+
+
 def _log_mixtures(stratum: Stratum) -> float:
-    return _log_mixture(stratum.baseline) + _log_mixture(stratum.canary)
+    return log_mixture(stratum.baseline) + log_mixture(stratum.canary)
 
 
-def _log_mixture(tally: Tally) -> float:
+def log_mixture(tally: Tally) -> float:
     """Return log B(1/2 + s, 1/2 + f) / B(1/2, 1/2)."""
     return _log_beta(0.5 + tally.hits, 0.5 + tally.misses) - _log_beta(0.5, 0.5)
 

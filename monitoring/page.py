@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from core.canary_settings import CanarySettings
 from core.clock import as_utc
-from core.settings import CanarySettings
 from feedback.tables import Adapter, DatasetVersion, Rollout, Run, VerdictRecord
 from monitoring import layout
+from monitoring.arms import ArmCounts, RolloutCounts, StepCounts
 from monitoring.curves import draw_rollout
-from monitoring.verdict import ArmCounts, RolloutCounts
 
 HEADLINES = {
     "shadow": "{adapter} is in shadow: nobody sees its answers yet",
@@ -28,13 +28,14 @@ HEADLINES = {
     "inconclusive": "{adapter} ended without a decision: the baseline stays",
     "paused": "{adapter} is paused",
 }
-SHARE_OF_GUARDRAIL = {"error": "error_share", "latency": "slow_share"}
+OLD_SHARES = {"error": "error_share", "latency": "slow_share"}  # of records without their own
 READING = (
     "An e-value says how strongly the counts speak against the opposite: at 20, evidence this "
     "strong would turn up in at most one of 20 rollouts if the opposite were true, however often "
     "one looks. Ratings count once per subject. Each step of the canary is compared within "
     "itself and the evidence is multiplied; the watch starts anew. The band of the difference "
-    "holds the true one at all times with a certainty of {coverage}."
+    "holds the true one at all times with a certainty of {coverage}. A canary that is not worse "
+    "and harms no guardrail is rolled back in at most {false_alarms} of rollouts."
 )
 
 
@@ -59,6 +60,7 @@ def render(story: RolloutStory) -> str:
         f"<h1>{layout.text(headline)}</h1>",
         _decision(story),
         _override(story.adapter),
+        _outlook(story.decisive),
         _drawings(story),
         layout.section("How it went", _timeline(story)),
         layout.section("Guardrails", _guardrails(story.decisive)),
@@ -126,16 +128,22 @@ def _place(row: Rollout | VerdictRecord, rules: CanarySettings) -> str:
     return f"{row.state.replace('_', ' ')} ({_percent(row.share)})"
 
 
+def _outlook(record: VerdictRecord | None) -> str:
+    """Say how long it may take, while nothing is decided."""
+    if record is None or record.numbers.get("forecast") is None:
+        return ""
+    return layout.paragraph(_sentence(f"To decide: {record.numbers['forecast']['says']}"))
+
+
 def _guardrails(record: VerdictRecord | None) -> str:
     if record is None:
         return layout.paragraph("Not judged yet.")
     arms = record.numbers["arms"]
     rows = [
         (
-            name,
+            name.replace("_", " "),
             f"+{_percent(rail['tolerance'])}",
-            _percent(arms["baseline"][SHARE_OF_GUARDRAIL[name]]),
-            _percent(arms["canary"][SHARE_OF_GUARDRAIL[name]]),
+            *(_percent(_guarded_share(name, rail, arms, arm)) for arm in ("baseline", "canary")),
             _e_value(rail["safe"]),
             _e_value(rail["harm"]),
             _guardrail_result(rail),
@@ -143,7 +151,23 @@ def _guardrails(record: VerdictRecord | None) -> str:
         for name, rail in record.numbers["guardrails"].items()
     ]
     head = ("Guardrail", "Allowed", "Baseline", "Canary", "E safe", "E harmed", "Result")
-    return layout.table(head, rows)
+    return layout.table(head, rows) + _mismatch(record.numbers)
+
+
+def _guarded_share(name: str, rail: dict[str, Any], arms: Any, arm: str) -> float | None:
+    return rail[arm] if arm in rail else arms[arm][OLD_SHARES[name]]
+
+
+def _mismatch(numbers: dict[str, Any]) -> str:
+    """Say whether the arms have the subjects that they should."""
+    evidence = numbers.get("mismatch")
+    if evidence is None:
+        return ""
+    arms = numbers["arms"]
+    told = f"{arms['baseline']['subjects']} subjects were first seen in the baseline arm, "
+    told += f"{arms['canary']['subjects']} in the canary's: "
+    result = "a mismatch" if _reached(evidence) else "as the shares have it"
+    return layout.paragraph(f"{told}{result} (E {_e_value(evidence)}).")
 
 
 def _guardrail_result(rail: dict[str, Any]) -> str:
@@ -154,18 +178,19 @@ def _guardrail_result(rail: dict[str, Any]) -> str:
 
 def _counts(story: RolloutStory) -> str:
     rows = [
-        (_step_name(step.step, story.rules), arm, *_arm_cells(counts))
+        (_stratum_name(step, story.rules), arm, *_arm_cells(counts))
         for step in story.counts.steps
         for arm, counts in (("baseline", step.baseline), ("canary", step.canary))
     ]
-    head = ("Step", "Arm", "Exposures", "Errors", "Slow", "Ratings", "Good", "Good share")
+    counted = ("Exposures", "Errors", "Slow", "Ratings", "Good", "Good share", "Subjects")
+    head = ("Step", "Arm", *counted)
     note = f"Canary errors since the last good answer: {story.counts.trailing_canary_errors}."
     return layout.table(head, rows) + layout.paragraph(note)
 
 
 def _arm_cells(arm: ArmCounts) -> tuple[Any, ...]:
     share = _percent(arm.good / arm.ratings if arm.ratings else None)
-    return (arm.exposures, arm.errors, arm.slow, arm.ratings, arm.good, share)
+    return (arm.exposures, arm.errors, arm.slow, arm.ratings, arm.good, share, arm.subjects)
 
 
 def _adapter(story: RolloutStory) -> str:
@@ -204,7 +229,9 @@ def _settings(story: RolloutStory) -> str:
 
 def _reading(rules: CanarySettings) -> str:
     coverage = 1.0 - max(rules.alpha_promote, rules.alpha_roll_back)
-    return layout.paragraph(READING.format(coverage=_percent(coverage)))
+    false_alarms = rules.alpha_roll_back + len(rules.guardrails) * rules.alpha_guardrail
+    told = READING.format(coverage=_percent(coverage), false_alarms=_percent(false_alarms))
+    return layout.paragraph(told)
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -220,6 +247,11 @@ def _step_name(step: int, rules: CanarySettings) -> str:
     if step >= len(rules.shares):
         return "watch"
     return f"{step + 1} of {len(rules.shares)} ({_percent(rules.shares[step])})"
+
+
+def _stratum_name(counts: StepCounts, rules: CanarySettings) -> str:
+    step = _step_name(counts.step, rules)
+    return f"{step}, {counts.stratum}" if counts.stratum else step
 
 
 def _reached(evidence: dict[str, float]) -> bool:

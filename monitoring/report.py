@@ -1,4 +1,4 @@
-"""One rollout as one HTML file, and its verdicts computed again from what was stored.
+"""One rollout as one HTML file.
 
 DETECT's report. In comes the store and a rollout's id; out goes a page in a folder. Reads the
 rollout, its verdicts, the adapter, its run and its dataset; writes no row. Knows nothing of
@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlmodel import Session, col, select
 
-from core.errors import DataError, NotFoundError
-from core.files import json_sha256, write_atomic
-from core.settings import CanarySettings
+from core.canary_settings import rules_of
+from core.errors import NotFoundError
+from core.files import write_atomic
 from feedback.store import Store
 from feedback.tables import Adapter, DatasetVersion, Rollout, Run, VerdictRecord
+from monitoring.arms import counts_from_dict
 from monitoring.counts import count_rollout
 from monitoring.page import RolloutStory, render
-from monitoring.verdict import Verdict, counts_from_dict, judge, judge_watch
 
 MAX_RECORDS = 400  # a drawing cannot show more, and two weeks of checks are 240,000
 
@@ -36,30 +37,27 @@ def write_rollout_report(store: Store, rollout_id: str, folder: Path) -> Path:
     return path
 
 
-def explain_verdict(record: VerdictRecord, rollout: Rollout) -> Verdict:
-    """Return the verdict computed again from the record's counts and the rollout's settings.
-
-    It equals what was recorded. Raises: DataError when the settings are not those of the record.
-    """
-    settings_hash = json_sha256(rollout.settings)
-    if record.settings_hash != settings_hash:
-        raise DataError(
-            f"verdict {record.id} was made with settings {record.settings_hash}, "
-            f"rollout {rollout.id} now has {settings_hash}: restore them to compute it again"
+def read_forecasts(session: Session) -> dict[str, dict[str, Any]]:
+    """Return what the active rollouts' last verdicts said is missing to a decision, by rollout."""
+    active = session.exec(select(Rollout.id).where(col(Rollout.finished_at).is_(None))).all()
+    found: dict[str, dict[str, Any]] = {}
+    for rollout_id in active:
+        newest = (
+            select(VerdictRecord)
+            .where(VerdictRecord.rollout_id == rollout_id)
+            .order_by(col(VerdictRecord.created_at).desc(), col(VerdictRecord.id).desc())
         )
-    counts = counts_from_dict(record.counts)
-    rules = CanarySettings.model_validate(rollout.settings)
-    refused = record.numbers["refused"]
-    if record.state == "watch":
-        return judge_watch(counts, rules, refused=refused)
-    return judge(counts, rules, elapsed_s=record.numbers["elapsed_s"], refused=refused)
+        record = session.exec(newest.limit(1)).first()
+        if record is not None and (said := record.numbers.get("forecast")) is not None:
+            found[rollout_id] = said
+    return found
 
 
 def _read_story(session: Session, rollout_id: str) -> RolloutStory:
     rollout = session.get(Rollout, rollout_id)
     if rollout is None:
         raise NotFoundError(f"no rollout {rollout_id!r}: `ratchet canary list` shows them")
-    rules = CanarySettings.model_validate(rollout.settings)
+    rules = rules_of(rollout.settings)
     records = _read_records(session, rollout_id)
     decisive = _decisive(records)
     adapter = session.get(Adapter, rollout.canary_adapter)

@@ -2,99 +2,53 @@
 
 DETECT → CANARY. In come the counts of a rollout, the canary's rules and the elapsed time; out
 goes a `Verdict` whose numbers are plain JSON, so that it can be stored and computed again.
-Pure: no store, no clock. Order of decision (DESIGN, "Rollouts"): hard breaker, harm, proof
-with every guardrail shown, else hold. Under any peeking P(promote what is not better than
-baseline - margin in any step) <= alpha_promote, and P(roll back by statistics what does no
-harm in any step) <= alpha_roll_back + 2 alpha_guardrail; the watch spends the latter anew.
+Pure: no store, no clock. Order of decision (DESIGN, "Rollouts"): hard breaker, harm, arms that
+are not what they should be, proof with every guardrail shown, else hold. Under any peeking
+P(promote what is not better than baseline - margin in any step and stratum, or beyond a
+guardrail's tolerance in all of them) <= alpha_promote, and P(roll back by statistics what does no
+harm in any of them) <= alpha_roll_back + alpha_guardrail for each guardrail that is on; the watch
+spends the latter anew.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from core.settings import CanarySettings
+from core.canary_settings import CanarySettings
+from monitoring.arms import (
+    ArmCounts,
+    RolloutCounts,
+    arm_total,
+    strata_of,
+    votes_of,
+)
 from monitoring.eprocess import (
     Stratum,
-    Tally,
     confidence_sequence,
     log_e_at_least,
     log_e_at_most,
 )
+from monitoring.evidence import Evidence
+from monitoring.forecast import forecast
+from monitoring.guardrails import Guardrail, guardrails
+from monitoring.mismatch import mismatch
 
 Decision = Literal["promote", "hold", "roll_back"]
-
-LOG10_CAP = 300.0  # the largest evidence that is written down: JSON knows no infinity
-
-
-@dataclass(frozen=True, slots=True)
-class ArmCounts:
-    """One arm of one step: all exposures, and one rating for each subject who gave any."""
-
-    exposures: int = 0
-    ratings: int = 0
-    good: int = 0  # of `ratings`
-    errors: int = 0  # of `exposures`
-    slow: int = 0  # of `exposures`: answers that took longer than `latency_over_s`
-
-
-@dataclass(frozen=True, slots=True)
-class StepCounts:
-    """Both arms of one step; the watch's step is `len(CanarySettings.shares)`."""
-
-    step: int
-    baseline: ArmCounts
-    canary: ArmCounts
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutCounts:
-    """All that a verdict looks at; `trailing_canary_errors` have no good answer after them."""
-
-    steps: tuple[StepCounts, ...] = ()
-    trailing_canary_errors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A decision, its reason in one line and its numbers as plain JSON values."""
+    """A decision, its reason in one line and its numbers as plain JSON values.
+
+    `pause`: hold, and send nobody to the canary until a person has looked.
+    """
 
     decision: Decision
     reason: str
     numbers: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """An e-value as its logarithm, with the threshold 1/alpha that it must reach."""
-
-    log_e: float
-    alpha: float
-
-    @property
-    def reached(self) -> bool:
-        """Whether it is strong enough to act on."""
-        return self.log_e >= -math.log(self.alpha)
-
-    def __str__(self) -> str:
-        return f"E={_capped_log10(self.log_e)[1]:.3g} of {1 / self.alpha:.3g}"
-
-    def plain(self) -> dict[str, float]:
-        """Return it as JSON values, large ones capped."""
-        log10, value = _capped_log10(self.log_e)
-        return {"log10": log10, "value": value, "needed": 1 / self.alpha}
-
-
-@dataclass(frozen=True, slots=True)
-class Guardrail:
-    """A share that the canary may raise by at most `tolerance`."""
-
-    name: str
-    tolerance: float
-    harm: Evidence  # against "canary <= baseline + tolerance"
-    safe: Evidence  # against "canary >= baseline + tolerance"
+    pause: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +58,7 @@ class Findings:
     better: Evidence  # against "canary <= baseline - margin", on ratings
     worse: Evidence  # against "canary >= baseline", on ratings
     guardrails: tuple[Guardrail, ...]
+    mismatch: Evidence | None  # against "the arms have the subjects that they should"
     ratings: int
     trailing_canary_errors: int
     numbers: dict[str, Any]
@@ -121,9 +76,13 @@ def judge(
     harm = _harm(findings, rules, refused)
     if harm is not None:
         return Verdict("roll_back", harm, findings.numbers)
+    amiss = _amiss(findings)
+    if amiss is not None:
+        return Verdict("hold", amiss, findings.numbers, pause=True)
     missing = _missing(findings, rules, elapsed_s)
     if missing:
-        return Verdict("hold", "; ".join(missing), findings.numbers)
+        expected = forecast(counts, findings.guardrails, rules, elapsed_s).plain()
+        return Verdict("hold", "; ".join(missing), findings.numbers | {"forecast": expected})
     return Verdict("promote", _proof(findings, rules), findings.numbers)
 
 
@@ -141,78 +100,30 @@ def judge_watch(
     harm = _harm(findings, rules, refused)
     if harm is not None:
         return Verdict("roll_back", harm, findings.numbers)
-    return Verdict("hold", f"no harm shown: worse {findings.worse}", findings.numbers)
-
-
-def counts_to_dict(counts: RolloutCounts) -> dict[str, Any]:
-    """Return the counts as plain JSON values, for `VerdictRecord.counts`."""
-    return {
-        "steps": [asdict(step) for step in counts.steps],
-        "trailing_canary_errors": counts.trailing_canary_errors,
-    }
-
-
-def counts_from_dict(plain: dict[str, Any]) -> RolloutCounts:
-    """Return the counts that `counts_to_dict` wrote."""
-    steps = tuple(
-        StepCounts(s["step"], ArmCounts(**s["baseline"]), ArmCounts(**s["canary"]))
-        for s in plain["steps"]
-    )
-    return RolloutCounts(steps, plain["trailing_canary_errors"])
-
-
-def arm_total(arms: Iterable[ArmCounts]) -> ArmCounts:
-    """Return the sum of an arm's counts over steps."""
-    rows = list(arms)
-    return ArmCounts(
-        exposures=sum(a.exposures for a in rows),
-        ratings=sum(a.ratings for a in rows),
-        good=sum(a.good for a in rows),
-        errors=sum(a.errors for a in rows),
-        slow=sum(a.slow for a in rows),
-    )
+    said = f"no harm shown: worse {findings.worse}"
+    amiss = _amiss(findings)
+    return Verdict("hold", f"{said}; {amiss}" if amiss else said, findings.numbers)
 
 
 def _find(counts: RolloutCounts, rules: CanarySettings, context: dict[str, Any]) -> Findings:
-    votes = _strata(counts, lambda arm: Tally(arm.good, arm.ratings - arm.good))
+    votes = strata_of(counts.steps, votes_of, rules)
     better = Evidence(log_e_at_most(votes, -rules.margin), rules.alpha_promote)
     worse = Evidence(log_e_at_least(votes, 0.0), rules.alpha_roll_back)
-    guardrails = _guardrails(counts, rules)
+    guarded = guardrails(counts.steps, rules)
+    unequal = mismatch(counts.steps, rules)
     baseline = arm_total(step.baseline for step in counts.steps)
     canary = arm_total(step.canary for step in counts.steps)
     numbers = context | {
         "trailing_canary_errors": counts.trailing_canary_errors,
         "evidence": {"better": better.plain(), "worse": worse.plain()},
-        "guardrails": {
-            g.name: {"tolerance": g.tolerance, "harm": g.harm.plain(), "safe": g.safe.plain()}
-            for g in guardrails
-        },
+        "guardrails": {guardrail.name: guardrail.plain() for guardrail in guarded},
+        "mismatch": unequal and unequal.plain(),
         "difference": _difference(votes, rules),
         "arms": {"baseline": _arm_numbers(baseline), "canary": _arm_numbers(canary)},
     }
     ratings = baseline.ratings + canary.ratings
-    return Findings(better, worse, guardrails, ratings, counts.trailing_canary_errors, numbers)
-
-
-def _guardrails(counts: RolloutCounts, rules: CanarySettings) -> tuple[Guardrail, ...]:
-    errors = _strata(counts, lambda arm: Tally(arm.errors, arm.exposures - arm.errors))
-    slow = _strata(counts, lambda arm: Tally(arm.slow, arm.exposures - arm.slow))
-    return (
-        _guardrail("error", errors, rules.error_tolerance, rules),
-        _guardrail("latency", slow, rules.latency_tolerance, rules),
-    )
-
-
-def _guardrail(
-    name: str, strata: Sequence[Stratum], tolerance: float, rules: CanarySettings
-) -> Guardrail:
-    harm = Evidence(log_e_at_most(strata, tolerance), rules.alpha_guardrail)
-    safe = Evidence(log_e_at_least(strata, tolerance), rules.alpha_promote)
-    return Guardrail(name, tolerance, harm, safe)
-
-
-def _strata(counts: RolloutCounts, tally: Callable[[ArmCounts], Tally]) -> list[Stratum]:
-    return [Stratum(tally(step.baseline), tally(step.canary)) for step in counts.steps]
+    in_a_row = counts.trailing_canary_errors
+    return Findings(better, worse, guarded, unequal, ratings, in_a_row, numbers)
 
 
 def _harm(findings: Findings, rules: CanarySettings, refused: str | None) -> str | None:
@@ -229,6 +140,16 @@ def _harm(findings: Findings, rules: CanarySettings, refused: str | None) -> str
             allowed = f"baseline + {guardrail.tolerance:g}"
             return f"{guardrail.name} guardrail: share above {allowed}: {guardrail.harm}"
     return None
+
+
+def _amiss(findings: Findings) -> str | None:
+    """Return what makes the arms no fair comparison, or None."""
+    if findings.mismatch is None or not findings.mismatch.reached:
+        return None
+    return (
+        f"sample ratio mismatch: {findings.mismatch}: the arms do not have the subjects that the "
+        "share gives them, so something is lost in one of them"
+    )
 
 
 def _missing(findings: Findings, rules: CanarySettings, elapsed_s: float) -> list[str]:
@@ -272,8 +193,3 @@ def _arm_numbers(arm: ArmCounts) -> dict[str, Any]:
 
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-def _capped_log10(log_e: float) -> tuple[float, float]:
-    log10 = min(log_e / math.log(10.0), LOG10_CAP)
-    return log10, 10.0**log10

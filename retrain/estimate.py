@@ -19,6 +19,16 @@ OVERHEAD_BYTES = 0.6 * GB  # interpreter, libraries, allocator. Measured on CPU:
 ACTIVATIONS = 17  # hidden-sized vectors kept per layer and token: half of the paper's 34 bytes
 CHECKPOINTED = 2  # with gradient checkpointing: a layer's input, and what is computed again
 FORWARD, BACKWARD_FROZEN, BACKWARD = 2.0, 2.0, 4.0  # operations per weight and token
+# By part of the memory: a key of `retrain.money.sources`.
+PART_SOURCES: Mapping[str, str] = {
+    "weights": "zero",
+    "gradients": "zero",
+    "optimiser": "zero",
+    "activations": "acts",
+    "logits": "acts",
+    "adapter": "lora",
+    "overhead": "measured",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +148,23 @@ def _memory(shape: Shape, plan: Plan) -> dict[str, float]:
     return parts
 
 
+def reached_flops(shape: Shape, plan: Plan, tokens_per_s: float) -> float:
+    """Return how many operations a second a device reached that trained so many tokens in one."""
+    return tokens_per_s * _operations(shape, plan) / plan.processes
+
+
 def _seconds(shape: Shape, plan: Plan, device: Device, total_tokens: int) -> float:
-    """Return the time: a frozen weight still passes gradients on, but gets none itself."""
+    return total_tokens * _operations(shape, plan) / (device.flops * plan.processes)
+
+
+def _operations(shape: Shape, plan: Plan) -> float:
+    """Return those of a token: a frozen weight still passes gradients on, but gets none itself."""
     frozen = shape.parameters * (FORWARD + BACKWARD_FROZEN)
     trained = trained_weights(shape, plan)
     whole = trained * (FORWARD + BACKWARD)
     per_token = whole if plan.method == "full" else frozen + whole
     again = 1.0 + (FORWARD / (FORWARD + BACKWARD) if plan.checkpointing else 0.0)
-    return total_tokens * per_token * again / (device.flops * plan.processes)
+    return per_token * again
 
 
 def _changes(plan: Plan) -> Iterator[tuple[str, Plan]]:

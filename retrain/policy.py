@@ -1,64 +1,25 @@
 """DETECT → RETRAIN: decides whether to train now, and whether incrementally or in full.
 
-What is known (counts of examples, scores, the last starts) goes in as a `State`, the time as
-`now`; a `Plan` with its reason comes out. Pure: knows nothing of tables, files or clocks.
-`retrain.state` reads the State from the store.
+What is known goes in as a `State`, the time as `now`; a `Plan` comes out: with its reason, every
+trigger that was considered, every bound of an incremental training, and what would be next. Pure:
+knows nothing of tables, files or clocks. `retrain.triggers` says why to train, `retrain.bounds`
+how, `retrain.state` reads the State, `retrain.explanation` puts a Plan into words.
 
 Source of triggers and modes: fine-tuning guide, "When to Retrain"; cool-downs: DESIGN section 3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from core.errors import DataError
 from core.settings import RetrainSettings
+from retrain.bounds import Bound, bounds_of, mode_of
+from retrain.situation import Mode, State, Trigger
+from retrain.triggers import Considered, consider, cooldown_s, examples_to, retry_at
 
-Mode = Literal["incremental", "full"]
-Trigger = Literal["by_hand", "base_model", "first", "drop", "drift", "growth", "schedule"]
-
-# A person who asks, and a base model that the live adapter does not fit, wait for no data.
-_NEEDS_NO_NEW_DATA: frozenset[Trigger] = frozenset({"by_hand", "base_model"})
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is known of one application when the question is asked.
-
-    Scores are shares of good ratings (or another metric, higher is better), None when there
-    are too few ratings to say. `new_examples` are those of the newest dataset version that
-    the live adapter did not learn from.
-    """
-
-    total_examples: int
-    new_examples: int
-    base_model: str
-    live_adapter: str | None = None  # None: the base model answers
-    trained_base_model: str | None = None  # what the live adapter was trained on
-    increments: int = 0  # incremental runs since the last full one
-    baseline_score: float | None = None
-    recent_score: float | None = None
-    domain_shift: bool = False
-    scheduled: bool = False  # the scheduler says that a regular training is due
-    requested_by: str | None = None
-    tainted: bool = False  # the live adapter was trained on somebody who was erased
-    already_trained: bool = False  # a run on exactly this dataset has finished
-    last_started: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.new_examples <= self.total_examples:
-            raise DataError(
-                f"new_examples is {self.new_examples} of {self.total_examples} in total: "
-                "it must be from 0 to the total"
-            )
-
-    @property
-    def new_share(self) -> float:
-        """Share of the dataset that is new, 0-1."""
-        return self.new_examples / self.total_examples if self.total_examples else 0.0
+__all__ = ["Bound", "Considered", "Mode", "Plan", "State", "Trigger", "decide"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,82 +30,68 @@ class Plan:
     mode: Mode | None
     reason: str
     trigger: Trigger | None = None
+    considered: tuple[Considered, ...] = ()
+    bounds: tuple[Bound, ...] = ()
+    next: tuple[str, ...] = ()  # what would start a training, or what this one begins
 
 
 def decide(state: State, rules: RetrainSettings, now: datetime) -> Plan:
-    """Return the plan of the first trigger that fires and is not cooling down."""
+    """Return the plan of the most urgent trigger that fires and need not wait."""
+    considered, bounds = consider(state, rules, now), bounds_of(state, rules)
     if state.total_examples == 0:
-        return Plan(False, None, "no approved examples yet: collect ratings and corrections first")
-    held: list[str] = []
-    for trigger, reason in _fired(state, rules):
-        obstacle = _obstacle(trigger, state, rules, now)
-        if obstacle is None:
-            mode, why = _mode(state, rules)
-            return Plan(True, mode, f"{trigger}: {reason}; {mode} because {why}", trigger)
-        held.append(f"{trigger} ({reason}) waits: {obstacle}")
-    return Plan(False, None, "; ".join(held) or _quiet(state, rules))
+        reason = "no approved examples yet: collect ratings and corrections first"
+        return Plan(False, None, reason, None, considered, bounds)
+    firing = next((one for one in considered if one.verdict == "fires"), None)
+    if firing is None:
+        coming = tuple(_coming(considered, state, rules, now))
+        return Plan(False, None, _still(considered), None, considered, bounds, coming)
+    mode, why = mode_of(bounds)
+    reason = f"{firing.trigger}: {firing.told}; {mode} because {why}"
+    coming = tuple(_after(firing.trigger, mode, state, rules, now))
+    return Plan(True, mode, reason, firing.trigger, considered, bounds, coming)
 
 
-def _fired(state: State, rules: RetrainSettings) -> Iterator[tuple[Trigger, str]]:
-    """Yield every trigger that fires with its reason, the most urgent first."""
-    if state.requested_by is not None:
-        yield "by_hand", f"asked for by {state.requested_by}"
-    if _base_model_changed(state):
-        yield "base_model", f"base model is now {state.base_model}, not {state.trained_base_model}"
-    if state.live_adapter is None:
-        yield "first", f"no adapter is live and {state.total_examples} examples are approved"
-    drop = _drop(state)
-    if drop is not None and drop > rules.drop_trigger:
-        yield "drop", f"score fell {drop:.1%} below its baseline, over {rules.drop_trigger:.0%}"
-    if state.domain_shift:
-        yield "drift", "inputs have shifted to another domain"
-    if state.new_share >= rules.growth_trigger:
-        yield "growth", f"{state.new_share:.0%} new examples, at least {rules.growth_trigger:.0%}"
-    if state.scheduled:
-        yield "schedule", "a regular training is due"
+def _still(considered: tuple[Considered, ...]) -> str:
+    """Return why nothing is trained."""
+    waiting = [one for one in considered if one.verdict == "waits"]
+    if waiting:
+        return "; ".join(f"{one.trigger} ({one.told}) waits: {one.obstacle}" for one in waiting)
+    watched = [one for one in considered if one.verdict == "watch" and one.trigger != "growth"]
+    (growth,) = (one.told for one in considered if one.trigger == "growth")
+    close = [f"{one.trigger} is watched ({one.told})" for one in watched]
+    return "; ".join([f"no trigger: {growth}", *close])
 
 
-def _obstacle(trigger: Trigger, state: State, rules: RetrainSettings, now: datetime) -> str | None:
-    """Return why this trigger must wait, or None. A person's wish never cools down."""
-    if state.already_trained and trigger not in _NEEDS_NO_NEW_DATA:
-        return "a run on exactly this dataset has finished; new examples are needed"
-    last = state.last_started.get(trigger)
-    if trigger == "by_hand" or last is None:
-        return None
-    left_s = rules.cooldown_s - (now - last).total_seconds()
-    return f"{left_s:.0f} s of its cool-down are left" if left_s > 0 else None
+def _coming(
+    considered: tuple[Considered, ...], state: State, rules: RetrainSettings, now: datetime
+) -> Iterator[str]:
+    """Yield what would start a training, as far as it can be foreseen."""
+    if state.work is not None:
+        yield f"when this is over: {state.work.told}"
+    again = retry_at(state)
+    if again is not None and again > now:
+        yield f"the next try after failures is from {_when(again)} on"
+    for one in considered:
+        if one.cools_until is not None:
+            yield f"{one.trigger} may fire again from {_when(one.cools_until)} on"
+    more = examples_to(rules.growth_must, state)
+    if more:
+        yield f"growth fires at the latest with {more} more new examples"
+    if rules.every_days is not None and state.trained_at is not None:
+        yield f"schedule is due at {_when(state.trained_at + timedelta(days=rules.every_days))}"
 
 
-def _mode(state: State, rules: RetrainSettings) -> tuple[Mode, str]:
-    """Return how to train and why. Source: guide, "Retraining Strategies"."""
-    if state.live_adapter is None:
-        return "full", "there is no live adapter to continue"
-    if state.tainted:
-        return "full", "the live adapter was trained on a person who was erased"
-    if _base_model_changed(state):
-        return "full", "an adapter cannot move to another base model"
-    if state.domain_shift:
-        return "full", "the domain has shifted"
-    if state.new_share > rules.incremental_max_share:
-        return "full", f"{state.new_share:.0%} is new, over {rules.incremental_max_share:.0%}"
-    if state.increments >= rules.max_increments:
-        return "full", f"{state.increments} increments in a row would add up their errors"
-    return "incremental", f"{state.new_share:.0%} is new, within {rules.incremental_max_share:.0%}"
+def _after(
+    trigger: Trigger, mode: Mode, state: State, rules: RetrainSettings, now: datetime
+) -> Iterator[str]:
+    """Yield what this training begins."""
+    rest_s = cooldown_s(trigger, rules)
+    if rest_s:
+        yield f"{trigger} then rests until {_when(now + timedelta(seconds=rest_s))}"
+    steps = len(state.steps_kept) + 1 if mode == "incremental" else 0
+    left = max(rules.max_increments - steps, 0)
+    yield f"{left} increments may follow before the next full training"
 
 
-def _base_model_changed(state: State) -> bool:
-    return state.trained_base_model is not None and state.trained_base_model != state.base_model
-
-
-def _drop(state: State) -> float | None:
-    """Return the relative fall of the score from its baseline, negative when it rose."""
-    if not state.baseline_score or state.recent_score is None:
-        return None
-    return (state.baseline_score - state.recent_score) / state.baseline_score
-
-
-def _quiet(state: State, rules: RetrainSettings) -> str:
-    return (
-        f"no trigger: {state.new_share:.0%} new examples, under {rules.growth_trigger:.0%}, "
-        f"and no fall of the score over {rules.drop_trigger:.0%}"
-    )
+def _when(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M} UTC"

@@ -44,6 +44,12 @@ MERGEABLE: frozenset[Method] = frozenset({"lora", "qlora", "dora", "ia3", "oft",
 _BECOMES_BASE = MERGEABLE | {"full"}
 # Preference and reward trainers compare with a reference: the same weights, adapter off.
 _WITH_REFERENCE = frozenset({"lora", "qlora", "dora"})
+# Trainers that have nothing to replay, and why.
+_NO_REPLAY: dict[Trainer, str] = {
+    "reward": "learns all pairs in every run",
+    "rloo": "answers all prompts anew in every run",
+    "grpo": "answers all prompts anew in every run",
+}
 
 
 def complaints(recipe: Recipe) -> list[str]:
@@ -73,6 +79,20 @@ def serving_faults(recipe: Recipe, max_lora_rank: int) -> list[str]:
             "lower the rank or raise the setting"
         ]
     return []
+
+
+def reward_faults(recipe: Recipe) -> list[str]:
+    """Return why there is nothing to reinforce by; nothing when there is, or none is needed.
+
+    A recipe is valid without: the reward model is named by whoever has trained one.
+    """
+    values = recipe.reinforce
+    if values is None or values.reward_model or values.length_chars or values.pattern is not None:
+        return []
+    return [
+        f"recipe {recipe.name} rewards nothing: set reinforce.reward_model to a reward model "
+        "(train one with recipe reward-lora), or reinforce.length_chars or reinforce.pattern"
+    ]
 
 
 def _shape(recipe: Recipe) -> list[str]:
@@ -122,6 +142,9 @@ def _trainer(recipe: Recipe) -> list[str]:
     if recipe.method not in _WITH_REFERENCE:
         known = ", ".join(sorted(_WITH_REFERENCE))
         found.append(f"method {recipe.method}: trainer {recipe.trainer} trains {known} only")
+    if recipe.trainer in _NO_REPLAY and recipe.replay_share > 0.0:
+        why = _NO_REPLAY[recipe.trainer]
+        found.append(f"replay_share: trainer {recipe.trainer} {why}, set 0.0")
     return found
 
 

@@ -11,6 +11,8 @@ from sqlmodel import Session, col, select
 
 from feedback.tables import TrainingRequest
 
+ERASER = "erasure"  # `requested_by` of what an erasure asks for; decision 0026
+
 
 def open_requests(session: Session, application: str) -> list[TrainingRequest]:
     """Return the wishes that no run has taken up, oldest first."""

@@ -19,10 +19,12 @@ from typing import Any
 import msgspec
 import structlog
 
+from core.canary_settings import CanarySettings
 from core.clock import utc_now
 from core.errors import LogFullError
 from core.ids import new_id, subject_hash
 from core.keys import Keys
+from core.refusals import refuses
 from core.settings import Settings
 from feedback.events import (
     INTERACTIONS_TOPIC,
@@ -155,11 +157,14 @@ class Ledger:
     metrics: Metrics | None = None
     unlogged: int = field(default=0, init=False)
     redactors: Redactors = field(init=False)
+    rules: dict[str, CanarySettings] = field(init=False)  # by application
     full_at_s: float = field(default=-math.inf, init=False)  # monotonic: the log took nothing
     listeners: list[Listener] = field(default_factory=list[Listener], init=False)
 
     def __post_init__(self) -> None:
         self.redactors = Redactors(self.settings.applications, self.keys.subject)
+        names = self.settings.applications
+        self.rules = {name: self.settings.canary_of(name) for name in names}
 
     def asked(
         self,
@@ -240,7 +245,19 @@ class Ledger:
             error=error,
             parameters=parameters | event.parameters,
             redactions=writing.redactions(),
+            refused=refuses(outcome.answer) if outcome.status == "ok" else None,
+            stratum=self._stratum(asked),
         )
+
+    def _stratum(self, asked: Asked) -> str | None:
+        """Return the stratum of a request where the application's rollouts are stratified.
+
+        Only values that the settings name are written: a tag may hold anything.
+        """
+        rules = self.rules.get(asked.application)
+        if rules is None or rules.stratify_by is None:
+            return None
+        return rules.stratum_of(asked.request.tag(rules.tag) if rules.tag else asked.endpoint)
 
     async def _append(self, event: InteractionFinished) -> None:
         """Count the event, and hand it to the log."""

@@ -23,8 +23,9 @@ from sqlmodel import Session, col, select
 
 from core.clock import as_utc, utc_now
 from core.errors import AdapterRefused, EngineError, RequestError
+from core.ids import gate_run
 from feedback.store import Store
-from feedback.tables import Adapter, AdapterReplica, Application, EngineReplica, Rollout
+from feedback.tables import Adapter, AdapterReplica, Application, EngineReplica, Rollout, Run
 from serving.engine_client import EngineClient, NotConnected
 from serving.routing import ACTIVE_STATES
 
@@ -98,7 +99,8 @@ class Reconciler:
         with self._store.session() as session:
             wanted = _wanted(session, self._pinned)
             replicas = self._replicas(session)
-        names = {adapter.name for adapter in wanted}
+            asked = _asked_by_gates(session, loaded)
+        names = {adapter.name for adapter in wanted} | asked
         now = utc_now()
         for name in sorted({*loaded, *replicas} - names):
             if name not in loaded:
@@ -229,6 +231,16 @@ def forget_other_engines(session: Session, engines: Collection[str]) -> None:
     for table in (AdapterReplica, EngineReplica):
         for row in session.exec(select(table).where(col(table.engine).not_in(engines))).all():
             session.delete(row)
+
+
+def _asked_by_gates(session: Session, loaded: Collection[str]) -> set[str]:
+    """Return the names under which gates of running runs ask this engine: theirs to unload."""
+    runs = {name: run for name in loaded if (run := gate_run(name)) is not None}
+    if not runs:
+        return set()
+    query = select(Run.id).where(col(Run.id).in_(runs.values()), Run.status == "running")
+    running = set(session.exec(query).all())
+    return {name for name, run in runs.items() if run in running}
 
 
 def _wanted(session: Session, pinned: tuple[str, ...]) -> list[Wanted]:

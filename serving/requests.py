@@ -44,6 +44,10 @@ class InferenceRequest(
         """Return the application's name for its end user, if it gave one."""
         return None
 
+    def tag(self, _name: str) -> str | None:
+        """Return what the application says of the request under this name, if anything."""
+        return None
+
     def is_streamed(self) -> bool:
         """Return whether the client wants its answer in pieces."""
         return False
@@ -76,6 +80,10 @@ class OpenAIRequest(InferenceRequest, frozen=True, kw_only=True):
     def end_user(self) -> str | None:
         """Return the application's name for its end user, if it gave one."""
         return self.user or self.safety_identifier or None
+
+    def tag(self, name: str) -> str | None:
+        """Return the tag of this name in `metadata`, if it is there."""
+        return self.metadata.get(name) if self.metadata else None
 
 
 AnyRequest = TypeVar("AnyRequest", bound=InferenceRequest)

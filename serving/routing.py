@@ -8,18 +8,17 @@ store or the clock.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from core.errors import PermissionDeniedError, RequestError
+from core.sticky import position as position
 
 ACTIVE_STATES = frozenset({"shadow", "canary", "watch", "paused"})  # the others have ended
 SPLIT_STATES = frozenset({"canary", "watch"})  # in other states everyone gets the baseline
 FORCING_SCOPE = "ops"
 ARM_HEADER = "x-ratchet-arm"
-_POSITIONS = 1 << 64
 
 Arm = Literal["baseline", "canary"]
 # why another one answers: no engine has the adapter ready; too many errors of late; an engine
@@ -69,13 +68,6 @@ class Assignment:
     rollout_id: str | None = None
     step: int | None = None
     fell_back: Fallback | None = None  # why the adapter that should answer does not
-
-
-def position(application: str, salt: str, unit: str) -> float:
-    """Return where `unit` stands in [0, 1): uniform over units, independent between salts."""
-    digest = hashlib.sha256(f"{salt}\x00{application}\x00{unit}".encode()).digest()
-    # 53 bits, as many as a float holds: with 64 the largest would round up to 1.0
-    return (int.from_bytes(digest[:8], "big") >> 11) / (_POSITIONS >> 11)
 
 
 def assign(route: Route, unit: str) -> Assignment:

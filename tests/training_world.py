@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.gate_settings import GateSettings
 from core.settings import EngineSettings, Settings
 from feedback.store import Store
 from feedback.tables import Adapter, DatasetVersion, Run
@@ -103,8 +104,12 @@ def conversation(number: int, answer: str) -> list[dict[str, str]]:
 
 
 def open_workshop(folder: Path, model: Path) -> Workshop:
-    """Return a workshop on an empty store."""
-    settings = Settings(data_dir=folder / "data", engine=EngineSettings(model=model.resolve()))
+    """Return a workshop on an empty store; its gate asks what it must, without an engine."""
+    settings = Settings(
+        data_dir=folder / "data",
+        engine=EngineSettings(model=model.resolve()),
+        gate=GateSettings(suites=(), answers="transformers"),
+    )
     store = Store(settings.store_address)
     store.create_tables()
     return Workshop(store, settings, folder)

@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil
 
+from core.canary_settings import rules_of
 from core.clock import as_utc
-from core.settings import CanarySettings
 from feedback.tables import Rollout, VerdictRecord
 from loop.demo.result import RolloutTrack, Sample, SeenAnswer
 
@@ -56,7 +56,7 @@ def rollout_track(
     rollout: Rollout, records: Sequence[VerdictRecord], report_file: str | None = None
 ) -> RolloutTrack:
     """Return the rollout's verdicts before the watch as plain lists; the last one decided."""
-    rules = CanarySettings.model_validate(rollout.settings)
+    rules = rules_of(rollout.settings)
     began = as_utc(rollout.created_at)
     judged = sorted((r for r in records if r.state == "canary"), key=lambda r: r.created_at)
     return RolloutTrack(

@@ -49,8 +49,10 @@ port = {console_port}
 
 [retrain]
 recipe = {recipe}
-gate_examples = 48
 cooldown_s = 0
+
+[gate]
+examples = 24
 
 [canary]
 shares = [0.2, 0.5]
@@ -59,6 +61,8 @@ step_min_s = 5
 min_ratings = 20
 min_s = 10
 deadline_s = 420
+guardrails = ["error", "latency"]
+alpha_guardrail = 0.025
 error_tolerance = 0.15
 latency_over_s = 30
 latency_tolerance = 0.15

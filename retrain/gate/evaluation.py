@@ -1,173 +1,158 @@
-"""Candidate against live on held-out examples: the `evaluate` phase of a job.
+"""Candidate against live on every suite's questions: the `evaluate` phase of a job.
 
-The saved adapter is loaded afresh, as serving will, and both models pass through the same
-code: loss per answer token, and greedy answers scored against the references. Numbers come
-out; `retrain.gate.verdict` judges them. Imports torch: only the job imports this module.
+The saved adapter is loaded afresh, as serving will, and all models are asked the same token ids.
+Scores come out; `retrain.gate.verdict` judges them, and a judge is asked where the result is
+registered. Imports torch: only the job imports this module.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch.nn import functional
+import msgspec
 from transformers import AutoTokenizer
 
-from retrain.examples import Example, load_split, sample, without
-from retrain.gate.scoring import exact_match, mean, token_f1
-from retrain.gate.verdict import MIN_EXAMPLES, Evaluation
+from core.files import write_atomic
+from retrain.gate import answering, scores
+from retrain.gate.answering import Label
+from retrain.gate.embeddings import Embedder, bert_scores
+from retrain.gate.hearing import Heard, Loaded, answerer_for, hear
+from retrain.gate.metrics.overlap import exact_match, token_f1
+from retrain.gate.preparing import Prepared, Ready, prepare
+from retrain.gate.scoring import mean
+from retrain.gate.suite import Answer, Question, Suite, SuiteScores
+from retrain.gate.suite_files import ALWAYS
+from retrain.gate.verdict import Evaluation
 from retrain.recipe import Recipe
-from retrain.runs.progress import Reporter, TrainProgress
-from retrain.runs.spec import Comparison, JobSpec, trained_folder
-from retrain.tokens import IGNORED, Encoded, encode, use_template
-from retrain.training.methods import load_trained, resolve_dtype
+from retrain.runs.progress import Reporter
+from retrain.runs.spec import Comparison, Examined, JobSpec
+from retrain.tokens import use_template
 
-MAX_NEW_TOKENS = 128  # a longer answer is cut and scored as it is
-ROOM = 1.25  # an answer may be so much longer than its batch's longest reference
-BATCH = 16  # prompts generated at once; measured on 2 cores, more gains nothing
+TO_JUDGE = "its judge is asked when the run is registered"
 
 
-@dataclass(frozen=True)
-class Question:
-    """One held-out example with its ids."""
-
-    example: Example
-    encoded: Encoded
-
-
-@dataclass(frozen=True)
-class Measured:
-    """How one model does: in all, and the token-F1 of each question by its key."""
-
-    evaluation: Evaluation
-    scores: Mapping[str, float]
-
-
-def evaluate(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> dict[str, Comparison]:
-    """Return the comparison on every held-out set that has examples: `test`, `regression`.
+def evaluate(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> Examined:
+    """Return how the candidate and the models that it is compared with do on every suite.
 
     `regression` is the test split of what the live adapter learnt from: a dataset that
     was spoiled since then cannot vouch for itself there.
+
+    Raises: DataError; GateError when the engine that must answer does not.
     """
     with reporter.phase("evaluate"):
         tokenizer = use_template(
             AutoTokenizer.from_pretrained(spec.base_model, padding_side="left"), recipe.template
         )
-        sets = _sets(spec, recipe, tokenizer)
-        total = 2 * sum(len(questions) for questions in sets.values())
-        tell = _counter(reporter, total)
-        dtype = resolve_dtype(recipe.dtype)
-        by_model: list[dict[str, Measured]] = []
-        live_folder = Path(spec.live_adapter) if spec.live_adapter else None
-        for folder in (trained_folder(reporter.folder), live_folder):
-            model = load_trained(spec.base_model, folder, dtype).eval()
-            by_model.append({k: _measure(model, tokenizer, q, tell) for k, q in sets.items()})
-            del model
-    candidate, live = by_model
-    return {name: _compared(candidate[name], live[name]) for name in sets}
-
-
-def _compared(candidate: Measured, live: Measured) -> Comparison:
-    worse = [key for key, score in candidate.scores.items() if score < live.scores[key]]
-    return Comparison(candidate.evaluation, live.evaluation, tuple(sorted(worse)))
-
-
-def _sets(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> dict[str, list[Question]]:
-    """Return the held-out sets; together they have at most `gate_examples` questions."""
-    dataset = Path(spec.dataset)
-    test = load_split(dataset, "test")
-    regression: list[Example] = []
-    if spec.seen_dataset is not None:
-        # what has become training data since then is no test any more
-        known = test + load_split(dataset, "train") + load_split(dataset, "validation")
-        regression = without(load_split(Path(spec.seen_dataset), "test"), known)
-    chosen = {"test": test}
-    if len(regression) >= MIN_EXAMPLES:
-        chosen["regression"] = regression
-    share = math.ceil(spec.gate_examples / len(chosen))
-    sets = {
-        name: _questions(tokenizer, sample(examples, share), recipe.max_length)
-        for name, examples in chosen.items()
+        asked = prepare(spec, recipe, tokenizer)
+        loaded = Loaded(spec, recipe)
+        by, told = answerer_for(spec, recipe, loaded, tokenizer)
+        heard = hear(spec, asked, by, loaded, reporter)
+        suites = {ready.suite.name: _scored(spec, ready, heard) for ready in asked}
+        _keep_for_judge(reporter.folder, asked, heard)
+    evaluations = {
+        ready.suite.name: _compared(ready.prepared, heard["candidate"], heard["live"])
+        for ready in asked
+        if ready.suite.name in ALWAYS and ready.prepared
     }
-    return {name: questions for name, questions in sets.items() if questions}
+    return Examined(evaluations, suites, {k: v.answering for k, v in heard.items()}, told)
 
 
-def _questions(tokenizer: Any, examples: Sequence[Example], max_length: int) -> list[Question]:
-    """Return the questions that fit, short references first: batches end together."""
-    pairs = [Question(example, encode(tokenizer, example)) for example in examples]
-    fitting = [pair for pair in pairs if len(pair.encoded.input_ids) <= max_length]
-    return sorted(fitting, key=lambda pair: len(pair.encoded.answer_ids))
-
-
-@torch.inference_mode()
-def _measure(
-    model: Any, tokenizer: Any, questions: Sequence[Question], tell: Callable[[int], None]
-) -> Measured:
-    nll, tokens = 0.0, 0
-    scores: dict[str, float] = {}
-    matches: list[float] = []
-    for batch in _batches(questions):
-        batch_nll, batch_tokens = _loss(model, tokenizer, [q.encoded for q in batch])
-        nll, tokens = nll + batch_nll, tokens + batch_tokens
-        answers = _answers(model, tokenizer, batch)
-        for question, answer in zip(batch, answers, strict=True):
-            scores[question.example.key] = token_f1(answer, question.example.answer)
-            matches.append(float(exact_match(answer, question.example.answer)))
-        tell(len(batch))
-    score = mean([scores[question.example.key] for question in questions])
-    return Measured(Evaluation(nll / tokens, score, len(questions), mean(matches)), scores)
-
-
-def _batches(questions: Sequence[Question]) -> Iterator[Sequence[Question]]:
-    for start in range(0, len(questions), BATCH):
-        yield questions[start : start + BATCH]
-
-
-def _loss(model: Any, tokenizer: Any, encoded: Sequence[Encoded]) -> tuple[float, int]:
-    """Return the summed negative log-likelihood of the answers, and their number of tokens."""
-    longest = max(len(item.input_ids) for item in encoded)
-    padding = [longest - len(item.input_ids) for item in encoded]
-    pad_id = tokenizer.pad_token_id
-    rows = list(zip(encoded, padding, strict=True))
-    ids_B_T = torch.tensor([item.input_ids + [pad_id] * pad for item, pad in rows])
-    labels_B_T = torch.tensor([item.labels + [IGNORED] * pad for item, pad in rows])[:, 1:]
-    mask_B_T = torch.tensor([[1] * len(item.input_ids) + [0] * pad for item, pad in rows])
-    device = model.device
-    logits_B_T_V = model(input_ids=ids_B_T.to(device), attention_mask=mask_B_T.to(device)).logits
-    logits_B_T_V = logits_B_T_V[:, -ids_B_T.shape[1] : -1]  # a soft prompt's come first
-    known_B_T = labels_B_T != IGNORED
-    logits_N_V = logits_B_T_V[known_B_T.to(device)].float()
-    nll = functional.cross_entropy(logits_N_V, labels_B_T[known_B_T].to(device), reduction="sum")
-    return float(nll), int(known_B_T.sum())
-
-
-def _answers(model: Any, tokenizer: Any, batch: Sequence[Question]) -> list[str]:
-    """Return the greedy answers, cut a little past the batch's longest reference."""
-    longest = max(len(question.encoded.answer_ids) for question in batch)
-    prompts = tokenizer.pad(
-        {"input_ids": [question.encoded.prompt_ids for question in batch]}, return_tensors="pt"
-    ).to(model.device)
-    generated = model.generate(
-        **prompts,
-        max_new_tokens=min(MAX_NEW_TOKENS, math.ceil(longest * ROOM)),
-        do_sample=False,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+def _scored(spec: JobSpec, ready: Ready, heard: Mapping[Label, Heard]) -> SuiteScores:
+    suite, prepared, skipped = ready.suite, ready.prepared, ready.skipped
+    if skipped is None and suite.metric == "judge":
+        skipped = TO_JUDGE
+    if skipped is not None or not prepared:
+        return SuiteScores(suite, skipped=skipped or "it asks nothing")
+    questions = [one.question for one in prepared]
+    candidate = _said(prepared, heard["candidate"])
+    other = _other(suite.against, heard)
+    theirs = _said(prepared, other) if other else None
+    score: Callable[[Heard, Sequence[Answer]], list[float | None]]
+    if suite.metric == "likelihood":
+        score = partial(_likelihoods, prepared)
+    elif suite.metric == "bert_score":
+        score = partial(_meanings, Embedder(spec.gate.encoder or spec.base_model), questions)
+    else:
+        score = partial(_by_answer, suite, questions)
+    mine = scores.over_all(suite, questions, candidate)
+    others = scores.over_all(suite, questions, theirs) if theirs else {}
+    return scores.gathered(
+        suite,
+        questions,
+        score(heard["candidate"], candidate),
+        score(other, theirs) if other and theirs else None,
+        {name: (value, others.get(name)) for name, value in mine.items()},
     )
-    fresh = generated[:, prompts["input_ids"].shape[1] :]
-    return [text.strip() for text in tokenizer.batch_decode(fresh, skip_special_tokens=True)]
 
 
-def _counter(reporter: Reporter, total: int) -> Callable[[int], None]:
-    done = 0
+def _by_answer(
+    suite: Suite, questions: Sequence[Question], heard: Heard, answers: Sequence[Answer]
+) -> list[float | None]:
+    return scores.score(suite, questions, answers)
 
-    def tell(examples: int) -> None:
-        nonlocal done
-        done += examples
-        reporter.tell(TrainProgress("evaluate", step=done, total_steps=total))
 
-    return tell
+def _likelihoods(
+    prepared: Sequence[Prepared], heard: Heard, answers: Sequence[Answer]
+) -> list[float | None]:
+    found = (heard.likelihoods.get(one.question.key) for one in prepared)
+    return [one.mean if one else None for one in found]
+
+
+def _meanings(
+    embedder: Embedder, questions: Sequence[Question], heard: Heard, answers: Sequence[Answer]
+) -> list[float | None]:
+    references = [question.reference for question in questions]
+    return list(bert_scores(embedder, [answer.text for answer in answers], references))
+
+
+def _other(against: str, heard: Mapping[Label, Heard]) -> Heard | None:
+    if against == "none":
+        return None
+    return heard.get("base", heard["live"]) if against == "base" else heard["live"]
+
+
+def _said(prepared: Sequence[Prepared], heard: Heard) -> list[Answer]:
+    return [heard.answers[one.ask.key] for one in prepared]
+
+
+def _compared(prepared: Sequence[Prepared], candidate: Heard, live: Heard) -> Comparison:
+    mine, theirs = _f1(prepared, candidate), _f1(prepared, live)
+    worse = [one.question.key for one, a, b in zip(prepared, mine, theirs, strict=True) if a < b]
+    return Comparison(
+        _evaluation(prepared, candidate, mine),
+        _evaluation(prepared, live, theirs),
+        tuple(sorted(worse)),
+    )
+
+
+def _evaluation(prepared: Sequence[Prepared], heard: Heard, f1: Sequence[float]) -> Evaluation:
+    likely = [heard.likelihoods[one.question.key] for one in prepared]
+    loss = sum(one.nll for one in likely) / sum(one.tokens for one in likely)
+    exact = [
+        exact_match(answer.text, one.question.reference)
+        for one, answer in zip(prepared, _said(prepared, heard), strict=True)
+    ]
+    return Evaluation(loss, mean(f1), len(prepared), mean(exact))
+
+
+def _f1(prepared: Sequence[Prepared], heard: Heard) -> list[float]:
+    return [
+        token_f1(answer.text, one.question.reference)
+        for one, answer in zip(prepared, _said(prepared, heard), strict=True)
+    ]
+
+
+def _keep_for_judge(folder: Path, asked: Sequence[Ready], heard: Mapping[Label, Heard]) -> None:
+    """Write both answers for the suites that a judge compares, until the run is registered."""
+    lines: list[bytes] = []
+    for ready in asked:
+        if ready.suite.metric != "judge":
+            continue
+        answers = (_said(ready.prepared, heard["candidate"]), _said(ready.prepared, heard["live"]))
+        for one, mine, theirs in zip(ready.prepared, *answers, strict=True):
+            pair = answering.ToJudge(ready.suite.name, one.question, mine.text, theirs.text)
+            lines.append(msgspec.json.encode(pair) + b"\n")
+    if lines:
+        write_atomic(folder / answering.FOLDER / answering.JUDGE_FILE, b"".join(lines))

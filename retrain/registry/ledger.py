@@ -11,7 +11,9 @@ by both. All functions work in the caller's session; the caller commits.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sqlmodel import Session, col, select
 
@@ -47,6 +49,7 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     "inconclusive": frozenset({"canary", "retired"}),
 }
 _NEEDS_GATE = frozenset({"canary", "live"})
+_UNTRIED = frozenset({"candidate", "gated"})
 
 
 def find(session: Session, name: str) -> Adapter:
@@ -205,6 +208,27 @@ def record_override(session: Session, name: str, *, operator: str, reason: str) 
             "at": utc_now().isoformat(timespec="seconds"),
         }
     }
+    _renew_card(adapter)
+    session.add(adapter)
+    return adapter
+
+
+def renew_gate(session: Session, name: str, gate: Mapping[str, Any]) -> Adapter:
+    """Note what the gate said of the adapter when it was asked again.
+
+    One that waits for traffic has the new verdict, and its earlier ones are kept; of one that had
+    traffic the verdict stays, since users have spoken, and the new numbers are kept as `latest`.
+
+    Raises: NotFoundError.
+    """
+    adapter = find(session, name)
+    if adapter.status in _UNTRIED:
+        before = {key: value for key, value in adapter.gate.items() if key != "earlier"}
+        adapter.gate = {**gate, "earlier": [*adapter.gate.get("earlier", []), before]}
+        adapter.status = "gated" if gate["decision"] == "pass" else "candidate"
+        adapter.model_metadata = adapter.model_metadata | {"production_status": adapter.status}
+    else:
+        adapter.gate = adapter.gate | {"latest": dict(gate)}
     _renew_card(adapter)
     session.add(adapter)
     return adapter

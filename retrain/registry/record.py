@@ -7,7 +7,7 @@ Registry". Writes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from feedback.tables import Adapter, DatasetVersion, Run
 from retrain.gate.verdict import GateVerdict
 from retrain.registry.ledger import UNHASHED
 from retrain.runs.spec import JobResult
+
+BASE = "the base model"  # what a first adapter is compared with
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def run_metrics(result: JobResult) -> dict[str, Any]:
         "skipped_too_long": outcome.skipped_too_long,
         "trainable_parameters": outcome.trainable_parameters,
         "tokens_per_s": outcome.tokens_per_s,
+        **outcome.measures,  # of preferences and rewards
     }
     for name, pair in result.evaluations.items():
         found[f"{name}_loss"] = pair.candidate.loss
@@ -121,7 +124,12 @@ def _gate(finished: FinishedRun) -> dict[str, Any]:
 
     Curation samples what is like them for review: hashes, since a person may ask to be erased.
     """
-    compared_with = finished.run.parent_adapter or "the base model"
+    compared_with = finished.run.parent_adapter or BASE
     pairs = finished.result.evaluations.values()
     failed = sorted({key for pair in pairs for key in pair.failed})
-    return finished.verdict.as_dict() | {"compared_with": compared_with, "failed": failed}
+    return finished.verdict.as_dict() | {
+        "compared_with": compared_with,
+        "failed": failed,
+        "answered_by": finished.result.answered_by,
+        "answering": {k: asdict(one) for k, one in finished.result.answering.items()},
+    }

@@ -7,8 +7,10 @@ continue the live adapter. Reads rows in the caller's session and writes nothing
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlmodel import Session
 
@@ -16,12 +18,15 @@ from core.errors import NotFoundError, TrainingError
 from core.settings import Settings
 from feedback.tables import Adapter, DatasetVersion, Run
 from retrain.defaults import Size, adapted
+from retrain.gate.suite_files import load_suites
+from retrain.gate.wins import find_wins
 from retrain.model_shape import read_shape
 from retrain.policy import Mode
 from retrain.recipe import Recipe
+from retrain.recipe_rules import reward_faults
 from retrain.registry import ledger
 from retrain.registry.servable import read_config
-from retrain.runs.spec import JobSpec
+from retrain.runs.spec import GateSpec, JobSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class TrainRequest:
     recipe: str  # a name in retrain/recipes, or a path to a TOML file
     reason: str  # of the plan; starts with the trigger's name
     created_by: str
+    plan: dict[str, Any] = field(default_factory=dict[str, Any])  # the policy's, kept on the run
 
 
 def job_for(
@@ -71,10 +77,32 @@ def job_for(
         live_adapter=live.path if live else None,
         recipe=recipe.model_dump(mode="json", exclude={"incremental"}),
         threads=len(os.sched_getaffinity(0)),
-        gate_examples=settings.retrain.gate_examples,
+        gate_examples=settings.gate.examples,
+        gate=gate_for(session, settings, [row.id for row in (dataset, seen) if row], live),
         reward_model=_reward_model(session, recipe),
         live_trainer=_trainer_of(session, live) if live else None,
         trackers=settings.retrain.trackers.settled().model_dump(mode="json"),
+    )
+
+
+def gate_for(
+    session: Session, settings: Settings, datasets: Sequence[str], live: Adapter | None
+) -> GateSpec:
+    """Return what the gate asks of a candidate that is compared with `live`, and whom.
+
+    Raises: SettingsError for a suite that is none.
+    """
+    rules = settings.gate
+    engine = settings.engine
+    return GateSpec(
+        suites=load_suites(rules),
+        answers=rules.answers,
+        engine=engine.replicas[0] if engine.replicas else engine.url,
+        concurrent=rules.concurrent,
+        max_tokens=rules.max_tokens,
+        wins=find_wins(session, datasets, live.name) if live else (),
+        encoder=str(rules.encoder.resolve()) if rules.encoder else None,
+        usd_per_hour=settings.costs.usd_per_hour,
     )
 
 
@@ -104,7 +132,12 @@ def find_dataset(session: Session, dataset_id: str) -> DatasetVersion:
 
 
 def _reward_model(session: Session, recipe: Recipe) -> str | None:
-    """Return the folder of the reward model that the recipe names: an adapter's, or one by path."""
+    """Return the folder of the reward model that the recipe names: an adapter's, or one by path.
+
+    Raises: NotFoundError when it is neither; TrainingError when nothing rewards.
+    """
+    if faults := reward_faults(recipe):
+        raise TrainingError(faults[0])
     name = recipe.reinforce.reward_model if recipe.reinforce else None
     if name is None:
         return None

@@ -24,7 +24,7 @@ import msgspec
 from core.errors import RatchetError, TrainingError
 from core.files import write_atomic
 from retrain.runs.progress import Reporter, TrainProgress
-from retrain.runs.spec import JobResult, JobSpec, TrainOutcome, trained_folder
+from retrain.runs.spec import Examined, JobResult, JobSpec, TrainOutcome, trained_folder
 from retrain.watching.tracking import tracked
 
 LOCK_FILE = "job.lock"
@@ -54,8 +54,15 @@ def run_job(reporter: Reporter) -> JobResult:
         outcome = trainer.train(spec, recipe, reporter)
         write_atomic(run_folder / OUTCOME_FILE, msgspec.json.encode(outcome))
     judge = trainer if recipe.trainer == "reward" else evaluation
-    evaluations = judge.evaluate(spec, recipe, reporter) if spec.evaluated else {}
-    result = JobResult(outcome, evaluations, reporter.seconds)
+    found = judge.evaluate(spec, recipe, reporter) if spec.evaluated else Examined({})
+    result = JobResult(
+        outcome,
+        found.evaluations,
+        reporter.seconds,
+        suites=found.suites,
+        answering=found.answering,
+        answered_by=found.answered_by,
+    )
     result.write(run_folder)
     reporter.tell(TrainProgress("done"))
     return result

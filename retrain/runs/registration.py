@@ -6,7 +6,9 @@ Knows nothing of processes: whoever ran the job, it ends here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -15,9 +17,12 @@ from core.files import json_sha256
 from core.settings import Settings
 from feedback.store import Store
 from feedback.tables import Adapter, Run
-from retrain.gate.verdict import decide_all
+from retrain.gate.answering import forget_answers
+from retrain.gate.judging import judged
+from retrain.gate.report import write_evaluation
+from retrain.gate.verdict import Evaluated, decide
 from retrain.registry import ledger
-from retrain.registry.record import FinishedRun, run_metrics
+from retrain.registry.record import BASE, FinishedRun, run_metrics
 from retrain.registry.servability import servability
 from retrain.registry.shelf import shelve
 from retrain.registry.signing import open_signer
@@ -34,7 +39,10 @@ def register_result(
 
     Raises: AdapterRefused for pickles and for an adapter of another base model.
     """
+    suites = judged(_folder(store, run_id), result.suites, settings.gate.judge, _tell_judging)
+    result = replace(result, suites=suites)
     pairs = {name: (pair.candidate, pair.live) for name, pair in result.evaluations.items()}
+    verdict = decide(Evaluated(pairs, suites, result.answering), settings.gate)
     with store.session() as session:
         run = session.get_one(Run, run_id)
         trained = trained_folder(Path(run.folder))
@@ -43,12 +51,19 @@ def register_result(
             run=run,
             dataset=find_dataset(session, run.dataset_id),
             result=result,
-            verdict=decide_all(pairs, settings.retrain),
+            verdict=verdict,
             rank=found.rank,
             unservable=found.reasons,
             base_model=str(settings.engine.model),
             created_by=created_by,
-            settings_hash=json_sha256(settings.retrain.model_dump(mode="json")),
+            settings_hash=json_sha256(_judging_settings(settings)),
+        )
+        write_evaluation(
+            Path(run.folder),
+            verdict,
+            result.answering,
+            compared_with=run.parent_adapter or BASE,
+            answered_by=result.answered_by,
         )
         folder = ledger.reserve_folder(session, run.application, settings.folder("adapters"))
         adapter = shelve(folder, trained, finished, open_signer(settings))
@@ -58,5 +73,21 @@ def register_result(
         run.details = run.details | {"seconds": duration}  # the report adds what the machine cost
         session.add(run)
         session.commit()
+    forget_answers(Path(run.folder))
     log.info("adapter_registered", adapter=adapter.name, run=run_id, status=adapter.status)
     return adapter
+
+
+def _folder(store: Store, run_id: str) -> Path:
+    with store.session() as session:
+        return Path(session.get_one(Run, run_id).folder)
+
+
+def _judging_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that a run is judged by; keys are no part of them."""
+    gate = settings.gate.model_dump(mode="json", exclude={"judge": {"api_key"}})
+    return {"retrain": settings.retrain.model_dump(mode="json"), "gate": gate}
+
+
+def _tell_judging(done: int, total: int) -> None:
+    log.info("gate_judging", judged=done, of=total)

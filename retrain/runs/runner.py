@@ -52,12 +52,20 @@ ENDED = frozenset({"finished", "failed", "cancelled"})
 
 log = structlog.get_logger()
 Progress = Callable[[TrainProgress], None]
+Queued = Callable[[Session, str], None]  # with the run's id
 
 
 def train_adapter(
-    store: Store, settings: Settings, request: TrainRequest, *, progress: Progress | None = None
+    store: Store,
+    settings: Settings,
+    request: TrainRequest,
+    *,
+    progress: Progress | None = None,
+    on_queued: Queued | None = None,
 ) -> Adapter:
     """Train, evaluate and register one adapter; return its row, `gated` or `candidate`.
+
+    `on_queued` may write what goes with the run's row, in the same transaction.
 
     Raises: NotFoundError for an unknown dataset or adapter; SettingsError for a bad recipe;
     DataError and TrainingError for what the preflight finds, before there is a run;
@@ -76,6 +84,8 @@ def train_adapter(
         spec.write(folder)
         write_atomic(folder / REQUEST_FILE, msgspec.json.encode(request))
         session.add(run)
+        if on_queued is not None:
+            on_queued(session, run.id)
         session.commit()
     log.info("run_queued", run=run.id, application=run.application, mode=run.mode)
     return _carry_out(store, settings, run, launcher, progress or _silent)
@@ -168,7 +178,7 @@ def _new_run(settings: Settings, request: TrainRequest, recipe: Recipe, launcher
         folder=str(settings.folder("runs") / run_id),
         launcher=launcher,
         hyperparameters=recipe.hyperparameters(),
-        details={"seed": recipe.seed, "code": code_facts()},
+        details={"seed": recipe.seed, "code": code_facts(), "plan": request.plan},
     )
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from core.errors import TrainingError
 from core.files import write_atomic
-from retrain.gate.verdict import Evaluation
+from retrain.gate.suite import Suite, SuiteScores
+from retrain.gate.verdict import Answering, Evaluation
 from retrain.policy import Mode
 from retrain.recipe import Recipe
 
@@ -35,6 +36,20 @@ def trained_folder(run_folder: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
+class GateSpec:
+    """What the gate asks, and whom."""
+
+    suites: tuple[Suite, ...] = ()  # none: those that are always asked
+    answers: Literal["auto", "engine", "transformers"] = "transformers"
+    engine: str | None = None  # its URL
+    concurrent: int = 8
+    max_tokens: int = 128
+    wins: tuple[str, ...] = ()  # ids of interactions that the live adapter answered well
+    encoder: str | None = None  # folder; None: the base model
+    usd_per_hour: float | None = None  # of the machine that answers
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """One training and its evaluation; None where there is nothing.
 
@@ -50,10 +65,11 @@ class JobSpec:
     live_adapter: str | None  # folder; continued in mode incremental, compared with in both
     recipe: dict[str, Any]
     threads: int
-    gate_examples: int  # at most, over all sets
+    gate_examples: int  # of each suite at most, where `gate` names no suites; 0: no questions
     reward_model: str | None = None  # folder; what RLOO and GRPO are paid by
     live_trainer: str | None = None  # of the live adapter's run: what of `seen_dataset` it learnt
     trackers: dict[str, Any] = field(default_factory=dict[str, Any])  # of the settings
+    gate: GateSpec = GateSpec()
     evaluated: bool = True  # False: only trained, as the trials of a search are
 
     def write(self, run_folder: Path) -> None:
@@ -110,12 +126,25 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Examined:
+    """What the `evaluate` phase of a job found; see `JobResult`."""
+
+    evaluations: dict[str, Comparison]
+    suites: dict[str, SuiteScores] = field(default_factory=dict[str, SuiteScores])
+    answering: dict[str, Answering] = field(default_factory=dict[str, Answering])
+    answered_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class JobResult:
     """All that a finished job hands back; `evaluations` by set: test, regression."""
 
     outcome: TrainOutcome
     evaluations: dict[str, Comparison]
     seconds: dict[str, float]
+    suites: dict[str, SuiteScores] = field(default_factory=dict[str, SuiteScores])
+    answering: dict[str, Answering] = field(default_factory=dict[str, Answering])
+    answered_by: str = ""  # and why not by the engine
 
     def write(self, run_folder: Path) -> None:
         """Store the result: its presence means that the job is finished."""

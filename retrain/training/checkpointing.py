@@ -1,7 +1,8 @@
-"""Checkpoints by the clock, beside those by steps: what a spot machine loses is at most so much.
+"""Checkpoints of every trainer: by the clock beside those by steps, and where a run goes on from.
 
-A recipe's `checkpoint_every_minutes` goes in; TRL's trainers are told to save. Imports
-transformers.
+A recipe's `checkpoint_every_minutes` goes in and TRL's trainers are told to save, so that a spot
+machine loses at most so much; a run's folder goes in and its newest whole checkpoint comes out.
+Imports transformers.
 """
 
 from __future__ import annotations
@@ -11,6 +12,25 @@ from collections.abc import Callable
 from typing import Any
 
 from transformers import TrainerCallback
+
+from retrain.runs.checkpoints import newest_complete, remove_incomplete
+from retrain.runs.progress import Reporter, TrainProgress
+from retrain.runs.spec import CHECKPOINT_FOLDER
+
+
+def resume_point(reporter: Reporter) -> str | None:
+    """Return the newest whole checkpoint of the run, after telling of it; None without one.
+
+    What a killed process left half written is deleted.
+    """
+    folder = reporter.folder / CHECKPOINT_FOLDER
+    remove_incomplete(folder)
+    newest = newest_complete(folder)
+    if newest is None:
+        return None
+    path, step = newest
+    reporter.tell(TrainProgress("train", step=step, resumed_from=step))
+    return str(path)
 
 
 class EveryMinutes(TrainerCallback):

@@ -26,8 +26,9 @@ from retrain.runs.progress import Reporter
 from retrain.runs.spec import JobSpec, TrainOutcome
 from retrain.tokens import encode
 from retrain.training import trl_run
+from retrain.training.material import Material
 from retrain.training.methods import base_for, trainable
-from retrain.training.preferences import Material, Row, chosen_labels, conversation, fitting
+from retrain.training.preferences import Row, chosen_labels, conversation, fitting
 from retrain.training.trl_run import Tuned
 
 
@@ -101,7 +102,7 @@ def train(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> TrainOutcome:
         return trl_run.carry_out(trainer, spec, recipe, reporter, material)
 
 
-def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material:
+def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material[Row]:
     """Return the labels to learn from and to be watched on, as ids, in batches of their own.
 
     Raises: DataError; TrainingError when no label fits, or a batch is too small.

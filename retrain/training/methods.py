@@ -34,6 +34,7 @@ from retrain.recipe_rules import Method
 from retrain.runs.spec import ADAPTER_FOLDER, MODEL_FOLDER, JobSpec
 
 ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER = "default"  # PEFT's name for what is trained
 
 
 def resolve_dtype(name: str) -> torch.dtype:
@@ -107,8 +108,8 @@ def load_trained(base_model: str, trained: Path | None, dtype: torch.dtype) -> A
 def save_trained(model: Any, spec: JobSpec, run_folder: Path, tokenizer: Any) -> Path:
     """Write what was trained into the run's folder so that it is whole or absent; return where.
 
-    An adapter goes to `adapter/`; a fully trained model to `model/`, in the base model's own type
-    and with its tokenizer.
+    An adapter goes to `adapter/`, without the frozen copy of it that TRL may hold as a reference; a
+    fully trained model to `model/`, in the base model's own type and with its tokenizer.
 
     Raises: TrainingError when a weight is not a number.
     """
@@ -118,13 +119,13 @@ def save_trained(model: Any, spec: JobSpec, run_folder: Path, tokenizer: Any) ->
     adapter = isinstance(model, PeftModel)
     target = run_folder / (ADAPTER_FOLDER if adapter else MODEL_FOLDER)
     partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed while writing
     if adapter:
-        model.peft_config["default"].base_model_name_or_path = spec.base_model_name
+        model.peft_config[ADAPTER].base_model_name_or_path = spec.base_model_name
+        model.save_pretrained(str(partial), selected_adapters=[ADAPTER])
     else:
         tokenizer.save_pretrained(partial)
-        model = model.to(own_dtype(spec.base_model))
-    model.save_pretrained(str(partial))
+        model.to(own_dtype(spec.base_model)).save_pretrained(str(partial))
     if target.exists():  # written by a process that was killed right after
         shutil.rmtree(target)
     partial.rename(target)

@@ -26,6 +26,7 @@ from retrain.preference_examples import (
 )
 from retrain.recipe import Recipe
 from retrain.runs.spec import JobSpec
+from retrain.training.material import Material
 
 Row = dict[str, Any]
 AiPairs = Literal["also", "only", "no"]
@@ -39,16 +40,6 @@ class Chosen(Generic[T]):
     train: Sequence[T]
     validation: Sequence[T]
     new: int
-
-
-@dataclass(frozen=True)
-class Material:
-    """Rows as a trainer takes them, and how many there were."""
-
-    train: list[Row]
-    validation: list[Row]
-    new_examples: int
-    skipped_too_long: int
 
 
 def chosen_pairs(spec: JobSpec, recipe: Recipe, ai_pairs: AiPairs) -> Chosen[Pair]:
@@ -91,7 +82,7 @@ def fitting(
     length: Callable[[Row], int],
     recipe: Recipe,
     spec: JobSpec,
-) -> Material:
+) -> Material[Row]:
     """Return the rows of at most `max_length` tokens: a cut answer would teach no end.
 
     Raises: TrainingError when there is none to learn from.

@@ -23,13 +23,15 @@ from core.errors import DataError, TrainingError
 from retrain.examples import Message
 from retrain.preference_examples import load_prompts
 from retrain.recipe import Recipe
+from retrain.recipe_rules import reward_faults
 from retrain.recipe_sections import Reinforce
 from retrain.rewards import length_rewards, pattern_rewards
 from retrain.runs.progress import Reporter
 from retrain.runs.spec import JobSpec, TrainOutcome
 from retrain.training import reward, trl_run
+from retrain.training.material import Material
 from retrain.training.methods import base_for, resolve_dtype, trainable
-from retrain.training.preferences import Material
+from retrain.training.preferences import Row
 from retrain.training.trl_run import Tuned
 
 VALIDATION_PROMPTS = 32  # answered at each evaluation: the reward's standard error is then 0.18 sd
@@ -121,7 +123,7 @@ def train_with(
         return trl_run.carry_out(trainer, spec, recipe, reporter, material)
 
 
-def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material:
+def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material[Row]:
     """Return the prompts to answer, and at most `VALIDATION_PROMPTS` to be watched on.
 
     Raises: DataError when there are too few; TrainingError when batches hold no whole groups.
@@ -153,6 +155,8 @@ def load_rewards(spec: JobSpec, recipe: Recipe, dtype: torch.dtype) -> Rewards:
 
     Raises: TrainingError when it is nothing; DataError for what is no reward model.
     """
+    if faults := reward_faults(recipe):
+        raise TrainingError(faults[0])
     values = _values(recipe)
     rewards = Rewards([], [], [])
     if spec.reward_model is not None:
@@ -163,11 +167,6 @@ def load_rewards(spec: JobSpec, recipe: Recipe, dtype: torch.dtype) -> Rewards:
         _add(rewards, _by_length(values.length_chars), values.length_weight)
     if values.pattern is not None:
         _add(rewards, _by_pattern(recipe, values.pattern), values.pattern_weight)
-    if not rewards.functions:
-        raise TrainingError(
-            f"recipe {recipe.name} rewards nothing: set reinforce.reward_model to a reward model "
-            "(train one with recipe reward-lora), or reinforce.length_chars or reinforce.pattern"
-        )
     return rewards
 
 

@@ -27,10 +27,11 @@ from retrain.preference_examples import Pair, load_pairs
 from retrain.recipe import Recipe
 from retrain.registry.servable import CONFIG_FILE, WEIGHTS_FILE, read_config
 from retrain.runs.progress import Reporter, TrainProgress
-from retrain.runs.spec import ADAPTER_FOLDER, Comparison, JobSpec, TrainOutcome
+from retrain.runs.spec import ADAPTER_FOLDER, Comparison, Examined, JobSpec, TrainOutcome
 from retrain.training import trl_run
+from retrain.training.material import Material
 from retrain.training.methods import lora_config, resolve_dtype, upper_layers
-from retrain.training.preferences import Material, Row, chosen_pairs, conversation, fitting
+from retrain.training.preferences import Row, chosen_pairs, conversation, fitting
 from retrain.training.trl_run import Tuned
 
 HEAD = "score"  # transformers' name for what turns the last token's state into the reward
@@ -78,7 +79,7 @@ def train(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> TrainOutcome:
         return trl_run.carry_out(trainer, spec, recipe, reporter, material)
 
 
-def evaluate(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> dict[str, Comparison]:
+def evaluate(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> Examined:
     """Return the saved reward model against a coin, on the test split's pairs.
 
     The loss is the mean negative log-likelihood of people's choice, the task score the share of
@@ -88,7 +89,7 @@ def evaluate(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> dict[str, Com
     with reporter.phase("evaluate"):
         pairs = sample(load_pairs(Path(spec.dataset), "test"), spec.gate_examples)
         if not pairs:
-            return {}
+            return Examined({})
         tokenizer = AutoTokenizer.from_pretrained(spec.base_model)
         model = load_reward(spec, reporter.folder / ADAPTER_FOLDER, resolve_dtype(recipe.dtype))
         margins: list[float] = []
@@ -99,7 +100,7 @@ def evaluate(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> dict[str, Com
     accuracy = sum(margin > 0.0 for margin in margins) / len(margins)
     worse = sorted(pair.key for pair, m in zip(pairs, margins, strict=True) if m <= 0.0)
     candidate = Evaluation(loss, accuracy, len(margins), accuracy)
-    return {"test": Comparison(candidate, coin(len(margins)), tuple(worse))}
+    return Examined({"test": Comparison(candidate, coin(len(margins)), tuple(worse))})
 
 
 def coin(pairs: int) -> Evaluation:
@@ -107,7 +108,7 @@ def coin(pairs: int) -> Evaluation:
     return Evaluation(COIN.loss, COIN.task_score, pairs, COIN.task_score)
 
 
-def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material:
+def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material[Row]:
     """Return the pairs to learn from and to be watched on, as ids of whole conversations.
 
     Raises: DataError; TrainingError when no pair fits.

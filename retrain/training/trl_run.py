@@ -1,7 +1,7 @@
-"""What a run with any of TRL's preference trainers has in common: from arguments to saved adapter.
+"""What a run with any of TRL's trainers has in common: from arguments to what is saved.
 
-A trainer that is set up goes in; it trains (or goes on training), `adapter/` in the run's folder
-and a `TrainOutcome` come out. Knows neither losses nor data. Imports torch.
+A trainer that is set up goes in; it trains (or goes on training), `adapter/` (or `model/`) in the
+run's folder and a `TrainOutcome` come out. Knows neither losses nor data. Imports torch.
 """
 
 from __future__ import annotations
@@ -13,22 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import get_peft_model_state_dict
 from transformers import EarlyStoppingCallback, PrinterCallback
 from trl.trainer import utils as trl_utils
 
-from core.errors import TrainingError
 from retrain.recipe import Recipe
-from retrain.runs.checkpoints import newest_complete, remove_incomplete
-from retrain.runs.progress import Reporter, TrainProgress
-from retrain.runs.spec import ADAPTER_FOLDER, CHECKPOINT_FOLDER, JobSpec, TrainOutcome
-from retrain.training.checkpointing import EveryMinutes
-from retrain.training.methods import resolve_dtype
-from retrain.training.preferences import Material
+from retrain.runs.progress import Reporter
+from retrain.runs.spec import CHECKPOINT_FOLDER, JobSpec, TrainOutcome
+from retrain.training.checkpointing import EveryMinutes, resume_point
+from retrain.training.material import Material
+from retrain.training.methods import resolve_dtype, save_trained
 from retrain.training.watch import Watch
 
-ADAPTER = "default"  # PEFT's name for what is trained
 REFERENCE = "ref"  # TRL's name for a frozen copy of the adapter that training starts from
+LEAST_GAIN = 0.001  # of the validation loss, to count as better. Guide, Prevention Techniques
 EDGE = 0.1  # of the steps: how many count as a run's beginning and end
 
 
@@ -106,9 +103,9 @@ def score_labels_only() -> None:
 
 
 def carry_out(
-    trainer: Any, spec: JobSpec, recipe: Recipe, reporter: Reporter, material: Material
+    trainer: Any, spec: JobSpec, recipe: Recipe, reporter: Reporter, material: Material[Any]
 ) -> TrainOutcome:
-    """Train, from the newest whole checkpoint if there is one, and save the adapter.
+    """Train, from the newest whole checkpoint if there is one, and save what was trained.
 
     Raises: TrainingError when a loss or a weight is not a number.
     """
@@ -119,7 +116,7 @@ def carry_out(
     started = time.monotonic()
     result = trainer.train(resume_from_checkpoint=resumed)
     elapsed_s = time.monotonic() - started
-    save_adapter(trainer.model, spec, reporter.folder / ADAPTER_FOLDER)
+    save_trained(trainer.model, spec, reporter.folder, trainer.processing_class)
     state = trainer.state
     return TrainOutcome(
         steps=state.global_step,
@@ -143,35 +140,6 @@ def without_copied_base(trainer: Any, spec: JobSpec) -> None:
     """
     if spec.mode == "full" and REFERENCE in trainer.model.peft_config:
         trainer.model.delete_adapter(REFERENCE)
-
-
-def resume_point(reporter: Reporter) -> str | None:
-    """Return the newest whole checkpoint of the run, after telling of it; None without one."""
-    folder = reporter.folder / CHECKPOINT_FOLDER
-    remove_incomplete(folder)
-    newest = newest_complete(folder)
-    if newest is None:
-        return None
-    path, step = newest
-    reporter.tell(TrainProgress("train", step=step, resumed_from=step))
-    return str(path)
-
-
-def save_adapter(model: Any, spec: JobSpec, target: Path) -> None:
-    """Write the adapter so that `target` is whole or absent.
-
-    Raises: TrainingError when a weight is not a number.
-    """
-    for name, weights in get_peft_model_state_dict(model, adapter_name=ADAPTER).items():
-        if not torch.isfinite(weights).all():
-            raise TrainingError(f"{name} is not finite after training: lower learning_rate")
-    model.peft_config[ADAPTER].base_model_name_or_path = spec.base_model_name
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed while writing
-    model.save_pretrained(partial, safe_serialization=True, selected_adapters=[ADAPTER])
-    if target.exists():  # written by a process that was killed right after
-        shutil.rmtree(target)
-    partial.rename(target)
 
 
 def measures(history: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -198,4 +166,4 @@ def _watch(trainer: Any, recipe: Recipe, reporter: Reporter) -> None:
     if recipe.checkpoint_every_minutes is not None:
         trainer.add_callback(EveryMinutes(recipe.checkpoint_every_minutes))
     if trainer.args.load_best_model_at_end and recipe.early_stopping_patience:
-        trainer.add_callback(EarlyStoppingCallback(recipe.early_stopping_patience))
+        trainer.add_callback(EarlyStoppingCallback(recipe.early_stopping_patience, LEAST_GAIN))

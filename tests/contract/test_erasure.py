@@ -336,7 +336,7 @@ def test_retrain_asks_for_a_full_training_once(settings: Settings) -> None:
         plan = plan_training(parts, "desk", newer)
         [request] = rows(parts, TrainingRequest)
     assert (request.full, request.requested_by, request.run_id) == (True, "erasure", None)
-    assert (plan.train, plan.mode, plan.trigger) == (True, "full", "by_hand")
+    assert (plan.train, plan.mode, plan.trigger) == (True, "full", "tainted")
     assert "desk--v1 was trained on a person who was erased" in plan.reason
 
 

@@ -68,6 +68,7 @@ class FakeEngine:
         self.cut_pause_s = 0.0
         self.healthy = True
         self.health_asked = 0
+        self.root = "fake"  # folder of the base model, as /v1/models tells it
         self._faults: list[tuple[str, int, str]] = []
 
     @property
@@ -169,7 +170,7 @@ class FakeEngine:
         return web.Response(text=f'vllm:num_requests_running{{engine="0"}} {self.running}.0\n')
 
     async def _models(self, _request: web.Request) -> web.Response:
-        cards = [{"id": BASE, "object": "model", "root": "fake", "parent": None}]
+        cards = [{"id": BASE, "object": "model", "root": self.root, "parent": None}]
         cards += [
             {"id": name, "object": "model", "root": path, "parent": BASE}
             for name, path in self.adapters.items()
@@ -205,7 +206,9 @@ class FakeEngine:
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        prompt = body["prompt"] if isinstance(body["prompt"], str) else body["prompt"][0]
+        prompt = body["prompt"]
+        if not isinstance(prompt, str):  # several texts, or one as token ids
+            prompt = prompt[0] if isinstance(prompt[0], str) else " ".join(map(str, prompt))
         return await self._answer(request, body, prompt, TextShape())
 
     async def _respond(self, request: web.Request) -> web.StreamResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 
 from retrain.recipe import Recipe, load_recipe
-from retrain.runs.progress import Reporter
 from retrain.runs.spec import JobSpec
 from tests.training_world import GOOD, Workshop, conversation, make_tiny_model, open_workshop
 
@@ -60,7 +58,7 @@ def prepared(workshop: Workshop, folder: Path, **changes: object) -> Any:
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.1)  # nought would hide the other gradient
     material = sft.read_material(spec, recipe, tokenizer)
-    return sft.make_trainer(model, tokenizer, material, recipe, Reporter(io.StringIO(), folder))
+    return sft.make_trainer(model, tokenizer, material, recipe, folder)
 
 
 def loss_and_gradient(trainer: Any, batch: dict[str, Any]) -> tuple[float, Any]:

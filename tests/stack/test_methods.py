@@ -183,7 +183,7 @@ def test_completions_are_learnt(workshop: Workshop, tmp_path: Path) -> None:
     reporter = Reporter(io.StringIO(), tmp_path)
     outcome = sft.train(spec, recipe, reporter)
     assert outcome.train_examples == 12
-    assert evaluate(spec, recipe, reporter)["test"].candidate.examples == 8
+    assert evaluate(spec, recipe, reporter).evaluations["test"].candidate.examples == 8
 
 
 @pytest.mark.parametrize("method", ["prefix", "full"])
@@ -196,7 +196,7 @@ def test_result_is_evaluated(workshop: Workshop, tmp_path: Path, method: str) ->
     spec = spec_of(workshop, recipe)
     reporter = Reporter(io.StringIO(), tmp_path)
     sft.train(spec, recipe, reporter)
-    compared = evaluate(spec, recipe, reporter)["test"]
+    compared = evaluate(spec, recipe, reporter).evaluations["test"]
     assert compared.candidate.loss < compared.live.loss
 
 
@@ -222,9 +222,7 @@ def test_packed_examples_do_not_see_each_other(workshop: Workshop, tmp_path: Pat
             labels = torch.tensor(each.labels[1:])
             apart += float(functional.cross_entropy(said, labels, reduction="sum"))
             count += int((labels != IGNORED).sum())
-    trainer = sft.make_trainer(
-        model, tokenizer, material, recipe, Reporter(io.StringIO(), tmp_path)
-    )
+    trainer = sft.make_trainer(model, tokenizer, material, recipe, tmp_path)
     batches = list(trainer.get_train_dataloader())
     assert len(batches) == 1
     assert trainer.compute_loss(model, batches[0]).item() == pytest.approx(apart / count, rel=1e-4)

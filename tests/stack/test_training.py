@@ -6,7 +6,6 @@ and the same code.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from retrain.recipe import load_recipe
 from retrain.registry import ledger
 from retrain.registry.servable import check_servable
 from retrain.runs.checkpoints import newest_complete
-from retrain.runs.progress import Reporter, TrainProgress
+from retrain.runs.progress import TrainProgress
 from retrain.runs.runner import resume_run, train_adapter
 from retrain.runs.spec import CHECKPOINT_FOLDER, JobSpec
 from tests.training_world import (
@@ -211,7 +210,6 @@ def test_loss_is_that_of_trl(
         threads=1,
         gate_examples=8,
     )
-    reporter = Reporter(io.StringIO(), tmp_path)
     found: list[tuple[float, list[float]]] = []
     for short_cut in (True, False):
         monkeypatch.setattr(AnswerTrainer, "_may_skip_positions", always(short_cut))
@@ -223,7 +221,7 @@ def test_loss_is_that_of_trl(
             if "lora_B" in name:
                 torch.nn.init.normal_(value, std=0.1)  # nought would hide the other gradient
         trainer = sft.make_trainer(
-            model, tokenizer, sft.read_material(spec, recipe, tokenizer), recipe, reporter
+            model, tokenizer, sft.read_material(spec, recipe, tokenizer), recipe, tmp_path
         )
         batch = next(iter(trainer.get_train_dataloader()))
         loss = trainer.compute_loss(trainer.model, batch)

@@ -48,12 +48,15 @@ min_examples = 10
 test_share = 0.3
 [retrain]
 recipe = "{recipe}"
-gate_examples = 8
 cooldown_s = 0
+[gate]
+suites = ["wins"]
+examples = 8
 [canary]
 shares = [0.5]
 min_ratings = 20
 min_s = 1
+guardrails = ["error", "latency"]
 error_tolerance = 0.3
 latency_over_s = 60
 latency_tolerance = 0.3

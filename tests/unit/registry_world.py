@@ -12,7 +12,7 @@ from core.registry_settings import RegistrySettings
 from core.settings import EngineSettings, Settings
 from feedback.store import Store
 from feedback.tables import Adapter, DatasetVersion, Run
-from retrain.gate.verdict import Evaluation, decide_all
+from retrain.gate.verdict import Evaluated, Evaluation, decide
 from retrain.recipe import load_recipe
 from retrain.registry import ledger
 from retrain.registry.record import FinishedRun
@@ -91,7 +91,7 @@ class Registry:
             ),
             dataset=self.dataset(),
             result=JobResult(OUTCOME, {"test": Comparison(candidate, live)}, {"train": 60.0}),
-            verdict=decide_all({"test": (candidate, live)}, self.settings.retrain),
+            verdict=decide(Evaluated({"test": (candidate, live)}), self.settings.gate),
             rank=4,
             base_model=str(self.settings.engine.model),
             created_by="ann",

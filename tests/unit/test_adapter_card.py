@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import RetrainSettings
+from core.gate_settings import GateSettings
 from feedback.tables import Adapter, DatasetVersion, Run
-from retrain.gate.verdict import Evaluation, decide_all
+from retrain.gate.verdict import Evaluated, Evaluation, decide
 from retrain.recipe import load_recipe
 from retrain.registry.card import render_card
 from retrain.registry.record import FinishedRun, adapter_row
@@ -60,7 +60,7 @@ def finished(
             new_rows=64,
         ),
         result=result,
-        verdict=decide_all({"test": (candidate, live)}, RetrainSettings()),
+        verdict=decide(Evaluated({"test": (candidate, live)}), GateSettings()),
         rank=16,
         base_model="models/base",
         created_by="ann",
@@ -172,7 +172,7 @@ def test_card_of_an_unevaluated_adapter_says_so(folder: Path) -> None:
         run.run,
         run.dataset,
         JobResult(OUTCOME, {}, {}),
-        decide_all({}, RetrainSettings()),
+        decide(Evaluated({}), GateSettings()),
         16,
         "models/base",
         "ann",

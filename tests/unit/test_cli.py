@@ -20,8 +20,9 @@ import structlog
 
 from core.ids import new_id
 from core.settings import FILE_VARIABLE, load_settings
-from feedback.tables import Adapter, Run
+from feedback.tables import Adapter, Rollout, Run, VerdictRecord
 from loop.cli import main
+from loop.conductor import Conductor
 from loop.wiring import Parts, open_parts
 from tests.unit.loop_world import add_adapters, write_settings_file
 
@@ -173,6 +174,7 @@ UNKNOWN = (
     ["turn", "nobody", "--json"],
     ["canary", "start", "nobody--v1"],
     ["canary", "start", "nobody--v1", "--override-by", "olga", "--reason", "to see"],
+    ["canary", "explain", "nobody"],
     ["canary", "report", "nobody"],
     ["promote", "nobody", "--by", "olga", "--reason", "to see"],
     ["rollback", "nobody", "--by", "olga", "--reason", "to see", "--json"],
@@ -224,6 +226,54 @@ def test_a_rollout_is_started_listed_and_rolled_back(
     assert ended.code == 0
     assert reason in ended.out
     assert "rolled_back" in ratchet(monkeypatch, "canary", "list", "--json").out
+
+
+def judged(parts: Parts, id_: str) -> None:
+    """Put a rollout in canary and let it be judged once."""
+    with parts.store.session() as session:
+        row = session.get_one(Rollout, id_)
+        row.state, row.share = "canary", 0.5
+        session.add(row)
+        session.commit()
+    Conductor(parts.store, parts.log, parts.settings.canary).check(id_)
+
+
+def test_a_verdict_is_explained_number_by_number(
+    monkeypatch: pytest.MonkeyPatch, parts: Parts
+) -> None:
+    """People see each number and whether it comes out again; scripts all of it, and the status."""
+    id_ = ratchet(monkeypatch, "canary", "start", "desk--v1").out.split()[1]
+    judged(parts, id_)
+    told = ratchet(monkeypatch, "canary", "explain", id_)
+    assert told.code == 0, told.err
+    named = ("canary is better", "thumbs_down", "arms lack subjects", "the same.", "to decide")
+    for said in named:
+        assert said in told.out
+    plain = ratchet(monkeypatch, "canary", "explain", id_, "--json").json
+    assert (plain["same"], plain["verdict"]["rollout_id"]) == (True, id_)
+    listed = ratchet(monkeypatch, "canary", "list", "--json").json
+    assert listed[0]["forecast"]["says"].startswith("not known")
+    with parts.store.session() as session:
+        record = session.get_one(VerdictRecord, plain["verdict"]["id"])
+        record.reason = "because"
+        session.add(record)
+        session.commit()
+    other = ratchet(monkeypatch, "canary", "explain", record.id)
+    assert other.code == 1
+    assert "NOT the same" in other.out
+    assert "reason: stored 'because'" in other.out
+
+
+def test_a_canary_is_paused_and_resumed(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
+    """By name and with a reason; a rollout that is not paused cannot be resumed."""
+    id_ = ratchet(monkeypatch, "canary", "start", "desk--v1").out.split()[1]
+    judged(parts, id_)
+    words = (id_, "--by", "olga", "--reason", "an incident")
+    assert "is now paused (0%" in ratchet(monkeypatch, "canary", "pause", *words).out
+    resumed = ratchet(monkeypatch, "canary", "resume", *words, "--json").json
+    assert (resumed["state"], resumed["share"], resumed["decided_by"]) == ("canary", 0.5, "olga")
+    again = ratchet(monkeypatch, "canary", "resume", *words)
+    assert (again.code, "needs one of: paused" in again.err) == (1, True)
 
 
 def test_a_failed_gate_stops_the_start(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:

@@ -13,6 +13,7 @@ from core.clock import utc_now
 from core.errors import GateError, NotFoundError, StateError
 from core.ids import new_id
 from core.settings import CanarySettings
+from core.sticky import position
 from feedback.events import ROLLOUTS_TOPIC, RolloutChanged, decode
 from feedback.store import Store
 from feedback.tables import (
@@ -33,6 +34,7 @@ RULES = CanarySettings(
     shares=(0.5,),
     min_ratings=20,
     min_s=0,
+    guardrails=("error", "latency"),
     error_tolerance=0.3,
     latency_tolerance=0.3,
     watch_s=0,
@@ -74,6 +76,15 @@ def say(
         session.commit()
 
 
+def subject_in(rollout: Rollout, arm: str) -> str:
+    """Return a new subject whom the gateway has in this arm, now and when the share has grown."""
+    share = rollout.share if arm == "canary" else max(rollout.share, RULES.shares[-1])
+    while True:
+        subject = new_id()
+        if (position("desk", rollout.salt, subject) < share) == (arm == "canary"):
+            return subject
+
+
 def rate(store: Store, rollout: Rollout, *, arm: str, good: int, bad: int) -> None:
     """Add one exposure and one rating each of so many new subjects."""
     with store.session() as session:
@@ -82,7 +93,7 @@ def rate(store: Store, rollout: Rollout, *, arm: str, good: int, bad: int) -> No
                 id=new_id(),
                 event_id=new_id(),
                 application="desk",
-                subject=new_id(),
+                subject=subject_in(rollout, arm),
                 arm=arm,
                 rollout_id=rollout.id,
                 step=rollout.step,
@@ -179,6 +190,34 @@ def test_the_watch_can_still_reverse_a_promotion(store: Store, log: MemoryLog) -
     assert conductor.check(rollout.id).state == "rolled_back"
     with store.session() as session:
         assert session.get_one(Application, "desk").live_adapter is None
+
+
+def test_an_operator_pauses_and_resumes(store: Store, conductor: Conductor) -> None:
+    """While it is paused nothing is judged; then it goes on at the same step."""
+    rollout = exposed(store, conductor)
+    paused = conductor.pause(rollout.id, operator="olga", reason="an incident")
+    assert (paused.state, paused.share, paused.decided_by) == ("paused", 0.0, "olga")
+    rate(store, rollout, arm="baseline", good=36, bad=4)
+    rate(store, rollout, arm="canary", good=4, bad=36)
+    assert conductor.check(rollout.id).state == "paused"
+    with pytest.raises(StateError, match="paused"):
+        conductor.pause(rollout.id, operator="olga", reason="again")
+    resumed = conductor.resume(rollout.id, operator="olga", reason="it is over")
+    assert (resumed.state, resumed.step, resumed.share) == ("canary", 0, 0.5)
+    assert conductor.check(rollout.id).state == "rolled_back"
+
+
+def test_a_sample_ratio_mismatch_pauses_by_itself(store: Store, log: MemoryLog) -> None:
+    """The better canary is not promoted; when somebody has looked, it can be."""
+    conductor = Conductor(store, log, RULES)
+    rollout = exposed(store, conductor)
+    rate(store, rollout, arm="baseline", good=10, bad=110)
+    rate(store, rollout, arm="canary", good=27, bad=3)
+    paused = conductor.check(rollout.id)
+    assert (paused.state, paused.decided_by) == ("paused", "conductor")
+    assert paused.reason.startswith("sample ratio mismatch")
+    conductor.resume(rollout.id, operator="olga", reason="a gateway was restarted")
+    assert conductor.check(rollout.id).state == "watch"
 
 
 def test_a_refusing_engine_ends_the_rollout(store: Store, conductor: Conductor) -> None:

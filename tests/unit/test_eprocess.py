@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.eprocess import (
+    TOGETHER,
     Interval,
     Stratum,
     Tally,
@@ -136,6 +137,82 @@ def test_steps_multiply() -> None:
     for difference in (-0.2, 0.0, 0.1):
         product = log_e_at_most([first], difference) + log_e_at_most([second], difference)
         assert log_e_at_most([first, second], difference) == pytest.approx(product, abs=1e-12)
+
+
+def grouped(stratum: Stratum, group: str | None) -> Stratum:
+    return Stratum(stratum.baseline, stratum.canary, group)
+
+
+def together(strata: list[Stratum]) -> Stratum:
+    """Return the strata as one."""
+    baseline, canary = (
+        Tally(sum(t.hits for t in tallies), sum(t.misses for t in tallies))
+        for tallies in ([s.baseline for s in strata], [s.canary for s in strata])
+    )
+    return Stratum(baseline, canary)
+
+
+@given(st.lists(strata_of_one, min_size=1, max_size=4), differences)
+@settings(deadline=None)
+def test_the_second_bet_is_one_mixture_over_a_group(
+    strata: list[Stratum], difference: float
+) -> None:
+    """The numerator is a mean of the two bets, the denominator that of the steps apart."""
+    apart = log_e_at_most(strata, difference)
+    one = together(strata)
+    mixtures = sum(log_mixture(t) for s in strata for t in (s.baseline, s.canary))
+    pooled = log_mixture(one.baseline) + log_mixture(one.canary)
+    found = log_e_at_most([grouped(s, "") for s in strata], difference)
+    if math.isinf(apart):
+        assert found == apart
+    else:
+        bets = (1.0 - TOGETHER) * math.exp(mixtures) + TOGETHER * math.exp(pooled)
+        expected = apart - mixtures + math.log(bets)
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+@given(strata_of_one, differences)
+@settings(deadline=None)
+def test_of_one_step_both_bets_are_the_same(stratum: Stratum, difference: float) -> None:
+    """A second bet on one step changes nothing, exactly; nor does one that some step lacks."""
+    alone = log_e_at_most([stratum], difference)
+    assert log_e_at_most([grouped(stratum, "en")], difference) == alone
+    mixed = [grouped(stratum, "en"), grouped(stratum, None)]
+    assert log_e_at_most(mixed, difference) == log_e_at_most([stratum, stratum], difference)
+
+
+def test_groups_are_bet_on_apart() -> None:
+    """Two languages that differ, each the same over three steps: their own bets win."""
+    english, german = Stratum(Tally(4, 36), Tally(10, 30)), Stratum(Tally(30, 10), Tally(36, 4))
+    both = [grouped(s, g) for s, g in ((english, "en"), (german, "de")) for _ in range(3)]
+    as_one = [grouped(s, "") for s in both]
+    assert log_e_at_most(both, 0.0) > log_e_at_most(as_one, 0.0)
+    assert log_e_at_most(both, 0.0) > log_e_at_most([grouped(s, None) for s in both], 0.0)
+    assert log_e_at_least(both, 0.1) > log_e_at_least([grouped(s, None) for s in both], 0.1)
+
+
+def test_the_second_bet_costs_little_and_saves_much() -> None:
+    """Where shares change between steps at most a factor 4; where they do not, many times that."""
+    same = [Stratum(Tally(30, 70), Tally(60, 40)) for _ in range(3)]
+    changing = [Stratum(Tally(b, 100 - b), Tally(b + 5, 95 - b)) for b in (5, 50, 90)]
+    for strata, low, high in ((same, math.log(20.0), math.inf), (changing, -math.log(4.0), 0.0)):
+        gain = log_e_at_most([grouped(s, "") for s in strata], 0.0) - log_e_at_most(strata, 0.0)
+        assert low - 1e-9 <= gain <= high
+
+
+def test_the_second_bet_keeps_the_error_rate() -> None:
+    """Of 300 canaries that equal the baseline at most 5 % are ever promoted, looking 60 times."""
+    wrong = 0
+    for seed in range(300):
+        rng, done = random.Random(seed), list[Stratum]()
+        best = -math.inf
+        for share, count in THREE_STEPS:
+            looks = list(rated(rng, 0.3, 0.3, share, count))
+            values = (log_e_at_most([*done, grouped(s, "")], 0.0) for s in looks[::5])
+            best = max(best, *values)
+            done.append(grouped(looks[-1], ""))
+        wrong += best >= NEEDED
+    assert wrong <= 300 * ALPHA
 
 
 @pytest.mark.parametrize("difference", [0.02, 0.05, 0.4])

@@ -11,9 +11,24 @@ from hypothesis import strategies as st
 from core.cost_settings import CostSettings
 from core.errors import SettingsError
 from retrain.money.advice import FULL_GB, LORA_GB, Situation, advise, memory_gb
-from retrain.money.ownership import Instead, Ownership, break_even_months, roi
+from retrain.money.ownership import (
+    STAFF,
+    TOOLS,
+    Instead,
+    Item,
+    Ownership,
+    break_even_months,
+    engine_item,
+    inference_item,
+    inference_saving,
+    retraining_item,
+    roi,
+    staff_item,
+    storage_item,
+)
 from retrain.money.prices import hourly_price, read_prices
-from retrain.money.training import DataWork, run_cost, training_bill
+from retrain.money.sources import SOURCES, legend
+from retrain.money.training import DataRates, DataWork, Machine, run_cost, training_bill
 
 USD = st.floats(0.0, 1e6)
 
@@ -50,14 +65,44 @@ def test_a_run_costs_its_hours() -> None:
 
 def test_a_bill_has_all_parts_and_says_how() -> None:
     """The guide: a 7B LoRA of 8 hours on 8 A100s costs some hundred dollars, spot a third."""
-    assert training_bill(8.0, 12.24).total == pytest.approx(97.92)
-    bill = training_bill(8.0, 12.24, DataWork(600, 60, 1000), spot_discount=0.7, checkpoints=3)
+    assert training_bill(Machine(8.0, 12.24)).total == pytest.approx(97.92)
+    spot = Machine(8.0, 12.24, 0.7, ("store", "settings"))
+    bill = training_bill(spot, DataWork(1000, 60, 1000), checkpoints=3)
     assert bill.parts["compute"] == pytest.approx(29.376)
-    assert bill.parts["annotation"] == pytest.approx(500.0)
+    assert bill.parts["annotation"] == pytest.approx(5000.0)  # as the guide's 100 hours at $50
     assert bill.parts["expert review"] == pytest.approx(100.0)
     assert bill.parts["synthetic examples"] == pytest.approx(50.0)
     assert bill.because["compute"] == "8.00 h at $3.67 (spot, 70% off $12.24)"
-    assert bill.parts.keys() == bill.because.keys()
+    assert bill.parts.keys() == bill.because.keys() == bill.sources.keys()
+    assert bill.sources["compute"] == ("store", "settings", "spot")
+    assert {key for keys in bill.sources.values() for key in keys} <= SOURCES.keys()
+
+
+def test_work_on_data_costs_what_the_settings_say() -> None:
+    """Minutes and wages of one's own; what costs nothing has no row."""
+    rates = DataRates(annotation_minutes=3.0, annotation_per_hour=20.0, expert_per_hour=0.0)
+    bill = training_bill(Machine(0.0, 1.0), DataWork(annotated=10, reviewed=10), rates)
+    assert bill.parts == {"compute": 0.0, "annotation": 10.0}
+    assert bill.because["annotation"] == "10 at $1.00: 3 minutes, $20 an hour"
+
+
+def test_a_whole_models_checkpoint_is_larger_than_an_adapters() -> None:
+    """The guide names 5-10 GB in one place and 10-50 in another: each has its use."""
+    small = training_bill(Machine(1.0, 1.0), checkpoints=2)
+    large = training_bill(Machine(1.0, 1.0), checkpoints=2, full=True)
+    name = "storage of checkpoints"
+    assert small.parts[name] == pytest.approx(2 * 7.5 * 0.023)
+    assert large.parts[name] == pytest.approx(2 * 30.0 * 0.023)
+    assert "an adapter's, of 5-10" in small.because[name]
+    assert "a whole model's, of 10-50" in large.because[name]
+    assert (small.sources[name], large.sources[name]) == (("room", "data"), ("data",))
+
+
+def test_a_legend_tells_what_was_used_once() -> None:
+    """In the table's order; a key that means nothing is an error."""
+    assert [*legend(["ours", "said", "ours"])] == ["said", "ours"]
+    with pytest.raises(KeyError, match="nobody"):
+        legend(["nobody"])
 
 
 def test_the_guides_first_year_comes_out() -> None:
@@ -76,13 +121,41 @@ def test_ten_million_tokens_are_twenty_dollars() -> None:
     assert break_even_months(Ownership(), api) is None
     dear = Instead(tokens_per_month=10e9, usd_per_million_tokens=2.0)
     assert break_even_months(Ownership(), dear) == 1
-    assert roi(Ownership({}, {}), api) is None
+    assert roi(Ownership((), ()), api) is None
+    assert inference_saving(Ownership(), api) == -980.0
+    assert inference_saving(Ownership(), dear) == 19_000.0
+    assert inference_saving(Ownership(), Instead()) is None
+    assert inference_saving(Ownership((), ()), api) is None
+
+
+def test_rows_of_ones_own_go_before_the_guides() -> None:
+    """By their names; what nobody counts stands there with nought."""
+    own = Ownership()
+    noughts = {item.name for item in (*own.once, *own.monthly) if not item.usd}
+    assert noughts == {TOOLS, STAFF}
+    said = ("said",)
+    changed = own.but(
+        [
+            Item(TOOLS, 1000.0, "as said", said),
+            inference_item(10e6, 2.0, said),
+            storage_item(7_000_000_000, said),
+            retraining_item(2.0, 50.0, said),
+            staff_item(10.0, 60.0, said),
+        ]
+    )
+    assert changed.before == own.before + 1000.0
+    assert changed.inference == 20.0
+    # 14 GB as the guide says, three times; monitoring as it was
+    assert changed.by_the_month == pytest.approx(20.0 + 14 * 3 * 0.023 + 100.0 + 100.0 + 600.0)
+    assert own.but([engine_item(1.0, said)]).inference == 730.0
+    items = (*changed.once, *changed.monthly)
+    assert {key for item in items for key in item.sources} <= SOURCES.keys()
 
 
 @given(once=USD, monthly=USD, wage=USD)
 def test_break_even_is_when_the_return_turns(once: float, monthly: float, wage: float) -> None:
     """A month earlier it has not paid back, then it has."""
-    own = Ownership({"a": once}, {"b": monthly})
+    own = Ownership((Item("a", once, "", ()),), (Item("b", monthly, "", ()),))
     people = Instead(hours_per_month=1.0, usd_per_hour=wage)
     after = break_even_months(own, people)
     if after is None:

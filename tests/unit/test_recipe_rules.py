@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import SettingsError
 from retrain.recipe import FOLDER, Recipe, load_recipe
-from retrain.recipe_rules import SHAPE, TRAINER_TABLES, serving_faults
+from retrain.recipe_rules import SHAPE, TRAINER_TABLES, reward_faults, serving_faults
 
 KTO = "[kto]\nbeta = 0.1\ndesirable_weight = 1.0\nundesirable_weight = 1.0\n"
 
@@ -38,6 +38,16 @@ def edited(tmp_path: Path, name: str, *changes: tuple[str, str]) -> Path:
         ("sft-ia3", [('"sft"', '"kto"'), (r"^\[incr", KTO + "[incr")], "trains dora, lora, qlora"),
         ("sft-packing", [('"sft"', '"dpo"')], "packing: trainer dpo compares answers"),
         ("sft-lora", [('"sft"', '"dpo"'), ("_loss = true", "_loss = false")], "learns from answ"),
+        (
+            "rloo-lora",
+            [("share = 0.0  ", "share = 0.2  ")],
+            "replay_share: trainer rloo answers",
+        ),
+        (
+            "reward-lora",
+            [("share = 0.0", "share = 0.2")],
+            "replay_share: trainer reward learns",
+        ),
         ("sft-conversation", [("_loss = true", "_loss = false")], "learnt_turns is all, which"),
         ("sft-prefix", [("checkpointing = false", "checkpointing = true")], "through the cache"),
         ("sft-prompt", [("packing = false", "packing = true")], "packing: prompt puts tokens"),
@@ -92,6 +102,24 @@ def test_what_an_engine_can_load_is_told_before_any_run(name: str, told: str | N
     assert bool(faults) == (told is not None)
     if told is not None:
         assert told in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("table", "rewards"),
+    [
+        ({}, False),
+        ({"reward_model": "desk--v3"}, True),
+        ({"length_chars": (1, 9)}, True),
+        ({"pattern": "^A"}, True),
+    ],
+)
+def test_reinforcement_needs_something_that_rewards(table: dict[str, Any], rewards: bool) -> None:
+    """A reward model or a rule; other trainers need none."""
+    recipe = load_recipe("grpo-lora")
+    assert recipe.reinforce is not None
+    asked = recipe.model_copy(update={"reinforce": recipe.reinforce.model_copy(update=table)})
+    assert bool(reward_faults(asked)) != rewards
+    assert reward_faults(load_recipe("kto-lora")) == []
 
 
 def test_reward_model_is_no_answerer() -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from core.clock import utc_now
 from core.errors import EngineUnavailable
+from core.ids import gate_adapter
 from feedback.store import Store
-from feedback.tables import Adapter, AdapterReplica, Application, Rollout
+from feedback.tables import Adapter, AdapterReplica, Application, Rollout, Run
 from serving.engine_client import EngineClient
 from serving.reconciler import MAX_ATTEMPTS, Reconciler, is_due
 from tests.fakes.engine import FakeEngine
@@ -131,6 +132,32 @@ async def test_what_no_row_wants_is_unloaded(world: World) -> None:
     assert set(world.engine.adapters) == {"shop--v1"}
     assert world.state("shop--v2") is None
     assert world.state("shop--v1") == "ready"
+
+
+async def test_an_adapter_that_a_gate_asks_is_the_gates(world: World) -> None:
+    """While its run works it stays; of a run that is over, or that nobody knows, it goes."""
+    folder = world.add_adapter("shop--v1")
+    names = {run: gate_adapter(run, "candidate") for run in ("works", "over", "unknown")}
+    for name in names.values():
+        await world.client.load(name, folder)
+    with world.store.session() as session:
+        for run, status in (("works", "running"), ("over", "failed")):
+            session.add(
+                Run(
+                    id=run,
+                    application="shop",
+                    dataset_id="d",
+                    recipe="r",
+                    mode="full",
+                    reason="by_hand",
+                    status=status,
+                    folder=str(world.folder / run),
+                )
+            )
+        session.commit()
+    await world.reconciler.reconcile_once()
+    assert set(world.engine.adapters) == {names["works"]}
+    assert world.state(names["works"]) is None  # no gateway hears of it
 
 
 async def test_an_adapter_drains_before_it_is_unloaded(world: World) -> None:

@@ -17,7 +17,7 @@ from feedback.erasure import Person
 from feedback.events import Message
 from feedback.subject_export import export_subject
 from feedback.tables import Review, ReviewItem, ReviewLease
-from loop.chores import chores_of
+from loop.jobs import NOTHING, retain
 from loop.wiring import Parts, open_parts
 from tests.unit.curation_world import World
 from tests.unit.review_world import rows
@@ -50,13 +50,12 @@ def test_retention_takes_what_was_said_of_old_interactions(parts: Parts) -> None
     )
     reviewed(parts, old, "ann")
     reviewed(parts, new, "bob")
-    retention = next(chore for chore in chores_of(parts) if chore.name == "retention")
-    assert retention.run()
+    assert retain(parts) == "deleted 1 interactions, 0 feedback"
     [item] = rows(parts.store, ReviewItem)
     [review] = rows(parts.store, Review)
     [lease] = rows(parts.store, ReviewLease)
     assert (item.interaction_id, review.item_id, lease.item_id) == (new, item.id, item.id)
-    assert not retention.run()
+    assert retain(parts) == NOTHING
     assert len(rows(parts.store, Review)) == 1
 
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 from sqlmodel import Session
 
 from core.settings import CanarySettings
+from core.sticky import position
 from feedback.store import Store
 from feedback.tables import Feedback, Interaction, Rollout
+from monitoring.arms import ArmCounts, RolloutCounts, StepCounts
 from monitoring.counts import count_rollout
-from monitoring.verdict import ArmCounts, RolloutCounts, StepCounts
 
-RULES = CanarySettings(latency_over_s=10.0)
+RULES = CanarySettings(shares=(0.1, 0.2, 0.5), latency_over_s=10.0)
 BEGAN = datetime(2025, 3, 1, 9, 0, tzinfo=UTC)
 ROLLOUT = Rollout(
-    id="r1", application="support", canary_adapter="support--v2", state="canary", salt="s"
+    id="r1",
+    application="support",
+    canary_adapter="support--v2",
+    state="canary",
+    salt="s",
+    state_since=BEGAN,
 )
 
 
@@ -66,15 +74,28 @@ def rate(session: Session, interaction: str, good: bool = True, **changed: Any) 
     session.add(Feedback(**(row | changed)))
 
 
-def count(session: Session) -> RolloutCounts:
+def count(
+    session: Session,
+    rules: CanarySettings = RULES,
+    *,
+    rollout: Rollout = ROLLOUT,
+    now: datetime = BEGAN,
+) -> RolloutCounts:
+    """Count as of the beginning, when no answer is old enough for the response window."""
     session.flush()
-    return count_rollout(session, ROLLOUT, RULES)
+    return count_rollout(session, rollout, rules, now)
 
 
-def canary(session: Session) -> ArmCounts:
+def canary(session: Session, rules: CanarySettings = RULES, now: datetime = BEGAN) -> ArmCounts:
     """Return the canary's counts of the only step."""
-    (step,) = count(session).steps
+    (step,) = count(session, rules, now=now).steps
     return step.canary
+
+
+def subject_at(low: float, high: float) -> str:
+    """Return a subject whose place in the rollout lies between two shares."""
+    names = (f"subject-{number}" for number in range(100_000))
+    return next(n for n in names if low <= position("support", "s", n) < high)
 
 
 def test_nothing_exposed_counts_nothing(session: Session) -> None:
@@ -91,8 +112,8 @@ def test_exposures_are_counted_by_step_and_arm(session: Session) -> None:
     expose(session, "other", rollout_id="r2")
     expose(session, "none", rollout_id=None)
     assert count(session).steps == (
-        StepCounts(0, ArmCounts(exposures=1), ArmCounts()),
-        StepCounts(2, ArmCounts(exposures=1), ArmCounts(exposures=2)),
+        StepCounts(0, ArmCounts(exposures=1, subjects=1), ArmCounts()),
+        StepCounts(2, ArmCounts(exposures=1, subjects=1), ArmCounts(exposures=2, subjects=2)),
     )
 
 
@@ -102,7 +123,7 @@ def test_errors_and_slow_answers_are_told_apart(session: Session) -> None:
     expose(session, "slow", latency_s=10.1)
     expose(session, "error", latency_s=30.0, status="error")
     expose(session, "left", latency_s=30.0, status="disconnected")
-    assert canary(session) == ArmCounts(exposures=4, errors=1, slow=1)
+    assert canary(session) == ArmCounts(exposures=4, errors=1, slow=1, subjects=4)
 
 
 def test_first_rating_of_a_subject_is_its_vote(session: Session) -> None:
@@ -110,18 +131,43 @@ def test_first_rating_of_a_subject_is_its_vote(session: Session) -> None:
     for name, second, good in (("late", 90, True), ("first", 61, False), ("mid", 70, True)):
         expose(session, name, subject="ann")
         rate(session, name, good, second=second)
-    assert canary(session) == ArmCounts(exposures=3, ratings=1, good=0)
+    assert canary(session) == ArmCounts(exposures=3, ratings=1, good=0, subjects=1)
 
 
-def test_vote_belongs_to_the_step_and_arm_that_earned_it(session: Session) -> None:
-    """A subject who moved to the canary later still votes for the baseline it rated first."""
-    expose(session, "before", subject="ann", arm="baseline", step=0)
-    expose(session, "after", subject="ann", arm="canary", step=1)
-    rate(session, "before", good=True, second=10)
-    rate(session, "after", good=False, second=20)
+def test_who_will_come_to_the_canary_counts_from_then_on(session: Session) -> None:
+    """A subject with a place below the largest share votes as canary, one above as baseline."""
+    mover, stayer = subject_at(0.1, 0.5), subject_at(0.5, 1.0)
+    for subject in (mover, stayer):
+        expose(session, f"{subject}-0", subject=subject, arm="baseline", step=0)
+        rate(session, f"{subject}-0", good=True, second=10)
+        arm = "canary" if subject == mover else "baseline"
+        expose(session, f"{subject}-2", subject=subject, arm=arm, step=2)
+        rate(session, f"{subject}-2", good=False, second=20)
     first, second = count(session).steps
     assert (first.baseline.ratings, first.baseline.good) == (1, 1)
-    assert second.canary.ratings == 0
+    assert (second.canary.ratings, second.canary.good) == (1, 0)
+    assert second.baseline.ratings == 0
+
+
+def test_a_vote_that_comes_late_belongs_to_the_step_that_earned_it(session: Session) -> None:
+    """The step is that of the answer; after the feedback window nothing counts."""
+    late = timedelta(seconds=RULES.feedback_window_s)
+    expose(session, "a", step=0)
+    expose(session, "b", step=1)
+    expose(session, "c", step=1)
+    rate(session, "a", given_at=BEGAN + late)
+    rate(session, "b", given_at=BEGAN + late + timedelta(seconds=2))
+    first, second = count(session).steps
+    assert (first.canary.ratings, second.canary.ratings) == (1, 0)
+
+
+def test_the_watch_counts_everyone_anew(session: Session) -> None:
+    """Who voted before the promotion has one more vote after it."""
+    subject = subject_at(0.0, 0.1)
+    for step in (0, 3):
+        expose(session, f"s{step}", subject=subject, step=step)
+        rate(session, f"s{step}", second=60 + step)
+    assert [step.canary.ratings for step in count(session).steps] == [1, 1]
 
 
 def test_order_of_events_breaks_a_tie(session: Session) -> None:
@@ -138,7 +184,7 @@ def test_interaction_without_subject_votes_for_itself(session: Session) -> None:
     for name, good in (("a", True), ("b", True), ("c", False)):
         expose(session, name, subject=None)
         rate(session, name, good)
-    assert canary(session) == ArmCounts(exposures=3, ratings=3, good=2)
+    assert canary(session) == ArmCounts(exposures=3, ratings=3, good=2, subjects=3)
 
 
 @pytest.mark.parametrize(("stars", "good"), [(5, 1), (4, 1), (3, 0), (1, 0)])
@@ -146,7 +192,7 @@ def test_four_stars_are_good(session: Session, stars: int, good: int) -> None:
     """A rating of four or five is good."""
     expose(session, "a")
     rate(session, "a", kind="rating", thumbs=None, rating=stars)
-    assert canary(session) == ArmCounts(exposures=1, ratings=1, good=good)
+    assert canary(session) == ArmCounts(exposures=1, ratings=1, good=good, subjects=1)
 
 
 def test_only_effective_ratings_count(session: Session) -> None:
@@ -156,7 +202,7 @@ def test_only_effective_ratings_count(session: Session) -> None:
     rate(session, "a", good=False, second=20)
     expose(session, "b", subject="bob")
     rate(session, "b", kind="comment", thumbs=None, text="thanks")
-    assert canary(session) == ArmCounts(exposures=2, ratings=1, good=0)
+    assert canary(session) == ArmCounts(exposures=2, ratings=1, good=0, subjects=2)
 
 
 def test_feedback_waits_for_its_interaction(session: Session) -> None:
@@ -183,3 +229,124 @@ def test_errors_in_a_row_need_no_good_answer(session: Session) -> None:
     for second in range(6):
         expose(session, f"c{second}", second=second, status="error", step=second // 3)
     assert count(session).trailing_canary_errors == 6
+
+
+def test_odd_answers_are_counted_by_their_kind(session: Session) -> None:
+    """Each guardrail's event on an answer that went well; an error has none of them."""
+    for status in ("ok", "error"):
+        for name, odd in {
+            "late": {"ttft_s": 3.1},
+            "long": {"completion_tokens": 1_025},
+            "short": {"completion_tokens": 1},
+            "cut": {"finish_reason": "length"},
+            "cut too": {"finish_reason": "max_tokens"},
+            "refusal": {"refused": True},
+            "fine": {"ttft_s": 3.0, "completion_tokens": 1_024, "finish_reason": "stop"},
+        }.items():
+            expose(session, f"{status} {name}", status=status, **odd)
+    assert canary(session) == ArmCounts(
+        exposures=14,
+        errors=7,
+        slow_start=1,
+        long=1,
+        short=1,
+        truncated=2,
+        refusals=1,
+        subjects=14,
+    )
+
+
+def test_feedback_on_young_answers_is_waited_for(session: Session) -> None:
+    """Only exposures older than the window are settled; only feedback within it counts."""
+    rules = RULES.model_copy(update={"response_window_s": 100.0})
+    for name in ("down", "up", "none", "late"):
+        expose(session, name)
+    expose(session, "young", second=1)
+    rate(session, "down", good=False, second=99)
+    rate(session, "up", good=True, second=100)
+    rate(session, "late", good=False, second=101)
+    rate(session, "young", good=False, second=2)
+    seen = canary(session, rules, now=BEGAN + timedelta(seconds=100))
+    assert (seen.exposures, seen.settled, seen.thumbs_down, seen.unrated) == (5, 4, 1, 2)
+
+
+def test_one_subject_cannot_fill_a_guardrail(session: Session) -> None:
+    """Of a subject and step only so many exposures count; 0 lifts the limit."""
+    for step in (0, 1):
+        for number in range(4):
+            name = f"{step}-{number}"
+            expose(session, name, subject="ann", status="error", step=step, second=number)
+    two = RULES.model_copy(update={"exposures_per_subject": 2})
+    assert [(s.canary.exposures, s.canary.errors) for s in count(session, two).steps] == [
+        (2, 2),
+        (2, 2),
+    ]
+    unlimited = RULES.model_copy(update={"exposures_per_subject": 0})
+    assert [s.canary.errors for s in count(session, unlimited).steps] == [4, 4]
+    assert [s.canary.subjects for s in count(session, two).steps] == [1, 0]
+
+
+def test_a_resumed_canary_looks_at_new_subjects(session: Session) -> None:
+    """Whom it saw before the pause tells nothing of the arms as they are now."""
+    expose(session, "before")
+    expose(session, "after", second=50)
+    resumed = ROLLOUT.model_copy(update={"state_since": BEGAN + timedelta(seconds=50)})
+    (step,) = count(session, rollout=resumed).steps
+    assert (step.canary.exposures, step.canary.subjects) == (2, 1)
+
+
+def test_strata_are_counted_apart(session: Session) -> None:
+    """Each named value is a stratum of its own, the others are pooled."""
+    for name, stratum in (("a", "en"), ("b", "en"), ("c", "de"), ("d", "fr"), ("e", None)):
+        expose(session, name, stratum=stratum)
+        rate(session, name)
+    rules = CanarySettings(stratify_by="metadata.language", strata=("de", "en"))
+    steps = count(session, rules).steps
+    found = {s.stratum: (s.canary.exposures, s.canary.ratings) for s in steps}
+    assert found == {"de": (1, 1), "en": (2, 2), "other": (2, 2)}
+
+
+def test_many_exposures_are_counted_in_time_that_grows_with_them(session: Session) -> None:
+    """20,000 take some 0.2 s; joined without an index they took 5 s, and 60,000 took 22 s."""
+    rows = [
+        {
+            "id": f"i{number}",
+            "application": "support",
+            "subject": f"s{number % 7_000}",
+            "arm": "baseline",
+            "rollout_id": "r1",
+            "step": 0,
+            "endpoint": "/v1/chat/completions",
+            "requested_model": "support",
+            "status": "ok",
+            "messages": [],
+            "parameters": {},
+            "redactions": {},
+            "extra": {},
+            "latency_s": 1.0,
+            "started_at": BEGAN + timedelta(seconds=number),
+            "event_id": f"e{number}",
+        }
+        for number in range(20_000)
+    ]
+    session.connection().execute(insert(Interaction), rows)
+    given = [
+        {
+            "event_id": f"f{number}",
+            "client_id": "c",
+            "interaction_id": f"i{number}",
+            "application": "support",
+            "kind": "thumbs",
+            "thumbs": True,
+            "redactions": {},
+            "extra": {},
+            "given_at": BEGAN + timedelta(seconds=number + 9),
+        }
+        for number in range(0, 20_000, 10)
+    ]
+    session.connection().execute(insert(Feedback), given)
+    began_s = time.process_time()
+    (step,) = count(session, now=BEGAN + timedelta(days=1)).steps
+    assert time.process_time() - began_s < 2.0
+    assert step.baseline.exposures == 20_000
+    assert step.baseline.unrated == 18_000

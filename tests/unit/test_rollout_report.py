@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,17 +16,18 @@ from core.files import json_sha256
 from core.settings import CanarySettings
 from feedback.store import Store
 from feedback.tables import Adapter, DatasetVersion, Interaction, Rollout, Run, VerdictRecord
-from monitoring.report import MAX_RECORDS, explain_verdict, write_rollout_report
-from monitoring.verdict import (
-    ArmCounts,
-    RolloutCounts,
-    StepCounts,
-    counts_to_dict,
-    judge,
-    judge_watch,
-)
+from monitoring.arms import ArmCounts, RolloutCounts, StepCounts, counts_to_dict
+from monitoring.explanation import explain, explain_verdict
+from monitoring.report import MAX_RECORDS, read_forecasts, write_rollout_report
+from monitoring.verdict import judge, judge_watch
 
-RULES = CanarySettings(shares=(0.1, 0.5), min_s=60.0, error_tolerance=0.1, latency_tolerance=0.1)
+RULES = CanarySettings(
+    shares=(0.1, 0.5),
+    min_s=60.0,
+    guardrails=("error", "latency"),
+    error_tolerance=0.1,
+    latency_tolerance=0.1,
+)
 BEGAN = datetime(2025, 3, 1, 9, 0, tzinfo=UTC)
 EVIL = '<script>alert("x")</script>'
 
@@ -290,6 +292,74 @@ def test_stored_verdict_can_be_computed_again(store: Store, record: VerdictRecor
     assert again.decision == stored.decision
     assert again.reason == stored.reason
     assert again.numbers == stored.numbers
+
+
+@pytest.mark.parametrize("named", ["verdict-00090", "r1"])
+def test_a_verdict_is_explained_by_its_id_or_its_rollouts(store: Store, named: str) -> None:
+    """A rollout's last decisive verdict stands for it; every stored number comes out again."""
+    add_rollout(store, rollout_row())
+    with store.session() as session:
+        told = explain(session, named)
+        plain = told.plain()
+    assert (told.same, told.differences, told.record.id) == (True, (), "verdict-00090")
+    assert plain["again"]["numbers"] == plain["verdict"]["numbers"]
+    assert json.loads(json.dumps(plain, allow_nan=False))["same"] is True
+
+
+def test_a_changed_number_is_found(store: Store) -> None:
+    """What was stored and what comes out are both told, by the number's name."""
+    changed = RECORDS[2].model_copy(update={"decision": "hold"})
+    changed.numbers = changed.numbers | {"evidence": {"better": {"log10": 9.0}}}
+    add_rollout(store, rollout_row(), (changed,))
+    with store.session() as session:
+        told = explain(session, "r1")
+    assert not told.same
+    assert told.differences[0] == "decision: stored 'hold', now 'promote'"
+    assert told.differences[1].startswith("numbers.evidence.better.log10: stored 9.0, now ")
+
+
+def test_a_verdict_of_an_older_version_is_explained(store: Store) -> None:
+    """Settings and counts that it did not know are off and 0, and its numbers come out again."""
+    rollout = rollout_row()
+    new = {"guardrails", "alpha_mismatch", "response_window_s", "strata", "stratify_by"}
+    rollout.settings = {k: v for k, v in rollout.settings.items() if k not in new}
+    old = RECORDS[2].model_copy(update={"settings_hash": json_sha256(rollout.settings)})
+    kept = ("exposures", "ratings", "good", "errors", "slow")
+    (step,) = old.counts["steps"]
+    arms = {arm: {name: step[arm][name] for name in kept} for arm in ("baseline", "canary")}
+    old.counts = old.counts | {"steps": [{"step": step["step"]} | arms]}
+    old.numbers = {k: v for k, v in old.numbers.items() if k not in {"mismatch", "arms"}}
+    add_rollout(store, rollout, (old,))
+    with store.session() as session:
+        assert explain(session, old.id).same
+
+
+def test_what_cannot_be_explained_is_named(store: Store) -> None:
+    """An unknown id, and a rollout that was not judged yet."""
+    add_rollout(store, rollout_row(), ())
+    with store.session() as session:
+        with pytest.raises(NotFoundError, match="no verdict or rollout 'r9'"):
+            explain(session, "r9")
+        with pytest.raises(NotFoundError, match="no verdict yet"):
+            explain(session, "r1")
+
+
+def test_a_holding_rollout_says_what_is_missing(store: Store, tmp_path: Path) -> None:
+    """The newest verdict's forecast is on the page and in the list of rollouts."""
+    holding = record_row(60, grown(0, 30))
+    rollout = rollout_row("canary", "started")
+    rollout.step = 0
+    add_rollout(store, rollout, (holding,))
+    says = holding.numbers["forecast"]["says"]
+    assert " more ratings at 10%" in says
+    assert says in write_rollout_report(store, "r1", tmp_path).read_text()
+    with store.session() as session:
+        assert read_forecasts(session)["r1"]["says"] == says
+        rollout = session.get_one(Rollout, "r1")
+        rollout.finished_at = BEGAN
+        session.add(rollout)
+        session.commit()
+        assert read_forecasts(session) == {}
 
 
 def test_verdict_is_not_explained_by_other_settings(store: Store) -> None:

@@ -86,3 +86,22 @@ def test_secrets_stay_out_of_print(folder: Path) -> None:
     settings = load_settings(written(folder, '[applications.shop]\napi_key = "hush"\n'))
     assert "hush" not in repr(settings)
     assert isinstance(settings, Settings)
+
+
+def test_an_application_may_have_rules_of_its_own(folder: Path) -> None:
+    """What it names differs, the rest is the section's; a wrong value is told with its place."""
+    (folder / "ratchet.toml").write_text(
+        "[canary]\nmargin = 0.1\n"
+        '[applications.desk]\napi_key = "a-key-that-is-long-enough"\n'
+        "[applications.desk.rollouts]\nshares = [0.2]\nguardrails = ['error']\n"
+    )
+    settings = load_settings()
+    own = settings.canary_of("desk")
+    assert (own.shares, own.guardrails, own.margin) == ((0.2,), ("error",), 0.1)
+    assert settings.canary_of("another") == settings.canary
+    (folder / "ratchet.toml").write_text(
+        '[applications.desk]\napi_key = "a-key-that-is-long-enough"\n'
+        "[applications.desk.rollouts]\nmargim = 0.1\n"
+    )
+    with pytest.raises(SettingsError, match=r"applications.desk.rollouts: .*margim"):
+        load_settings()

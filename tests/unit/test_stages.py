@@ -14,8 +14,10 @@ from loop.stages import (
     Position,
     ReplicaWord,
     next_move,
+    pause,
     promotion,
     readiness,
+    resumption,
     rollback,
 )
 
@@ -176,3 +178,28 @@ def test_readiness_over_several_engines(
 def test_without_an_engine_nothing_is_ready() -> None:
     """And nothing refused: there is nobody to refuse."""
     assert readiness([], {"a": REFUSED}, RULES) == (False, None)
+
+
+def test_numbers_that_cannot_be_trusted_pause_the_canary() -> None:
+    """Everyone gets the baseline, before any promotion; harm still comes first."""
+    seen = replace(QUIET, reason="sample ratio mismatch", pause=True)
+    assert next_move(at("canary", 1), seen, RULES, after(0)) == pause(
+        at("canary", 1), "sample ratio mismatch"
+    )
+    harmed = replace(seen, decision="roll_back")
+    move = next_move(at("canary", 1), harmed, RULES, after(0))
+    assert move is not None
+    assert move.state == "rolled_back"
+    assert pause(at("canary", 1), "wait").share == 0.0
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, ("canary", 0, 0.1)), (1, ("canary", 1, 0.5)), (2, ("watch", 2, 0.95))],
+)
+def test_a_resumed_rollout_goes_on_where_it_was(
+    step: int, expected: tuple[str, int, float]
+) -> None:
+    """At the same step and share."""
+    move = resumption(at("paused", step), RULES, "mended")
+    assert (move.state, move.step, move.share) == expected

@@ -8,18 +8,23 @@ from typing import Any
 
 import pytest
 
-from core.settings import CanarySettings
-from monitoring.verdict import (
+from core.canary_settings import CanarySettings
+from monitoring.arms import (
     ArmCounts,
     RolloutCounts,
     StepCounts,
     counts_from_dict,
     counts_to_dict,
-    judge,
-    judge_watch,
 )
+from monitoring.verdict import judge, judge_watch
 
-RULES = CanarySettings(shares=(0.1, 0.5), min_s=60.0, min_ratings=20)
+RULES = CanarySettings(
+    shares=(0.1, 0.5),
+    min_s=60.0,
+    min_ratings=20,
+    guardrails=("error", "latency"),
+    alpha_guardrail=0.025,
+)
 LONG_S = 3_600.0
 BAD = ArmCounts(exposures=600, ratings=60, good=6)
 GOOD = ArmCounts(exposures=600, ratings=60, good=40)

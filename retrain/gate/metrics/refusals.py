@@ -1,27 +1,10 @@
-"""Answers that refuse. Pure.
-
-Beginnings by which models refuse, of our own collection; only the first sentence is looked at,
-since an answer may say later what it cannot know. English only.
-"""
+"""Answers that refuse, as a number of the gate. Pure; the patterns are `core.refusals`."""
 
 from __future__ import annotations
 
-import re
-
-_REFUSAL = re.compile(
-    r"""
-    \b(?:i\s*(?:am|['\u2019]m)\s+(?:sorry|afraid|unable|not\s+able)   # I'm sorry, I am unable
-    |i\s+(?:can\s*not|can['\u2019]?t|won['\u2019]?t|will\s+not|must\s+(?:decline|refuse))
-    |as\s+an?\s+(?:ai|language\s+model|assistant)
-    |i\s+(?:do\s+not|don['\u2019]?t)\s+(?:feel\s+comfortable|have\s+the\s+ability)
-    |(?:this|that|your)\s+request\s+(?:is\s+against|violates))\b
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
+from core import refusals
 
 
 def refuses(answer: str) -> float:
     """Return 1 if the answer begins by refusing, else 0."""
-    first = _SENTENCE_END.split(answer.strip(), maxsplit=1)[0]
-    return float(_REFUSAL.search(first) is not None)
+    return float(refusals.refuses(answer))

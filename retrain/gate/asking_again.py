@@ -1,0 +1,169 @@
+"""The gate once more for an adapter that is registered: on newer data, or with other suites.
+
+An adapter's name goes in; a job that only evaluates runs as a training's would (its folder is
+below `evaluations`), and the verdict is noted on the adapter. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from sqlmodel import Session, col, select
+
+from core.clock import utc_now
+from core.errors import GateError, NotFoundError
+from core.files import write_atomic
+from core.ids import new_id
+from core.settings import Settings
+from feedback.store import Store
+from feedback.tables import Adapter, Application, DatasetVersion, Run
+from retrain.gate.answering import forget_answers
+from retrain.gate.judging import judged
+from retrain.gate.report import write_evaluation
+from retrain.gate.verdict import Evaluated, decide
+from retrain.launchers.local import LocalLauncher
+from retrain.recipe import Recipe, load_recipe
+from retrain.registry import ledger
+from retrain.registry.record import BASE
+from retrain.runs.assembly import TrainRequest, find_dataset, job_for
+from retrain.runs.devices import find_devices, held_device
+from retrain.runs.job import OUTCOME_FILE
+from retrain.runs.progress import TrainProgress
+from retrain.runs.spec import ADAPTER_FOLDER, MODEL_FOLDER, JobResult, JobSpec, TrainOutcome
+
+FOLDER = "evaluations"
+# Of an adapter whose training was elsewhere.
+UNKNOWN = TrainOutcome(0, 0.0, 0.0, None, False, 0, 0, 0, None, 0)
+
+Progress = Callable[[TrainProgress], None]
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Which adapter, on which dataset version (None: the newest), beside whom (None: the live
+    one, or what it was compared with before).
+    """
+
+    adapter: str
+    dataset: str | None = None
+    against: str | None = None
+
+
+def ask_again(store: Store, settings: Settings, again: Again, progress: Progress) -> dict[str, Any]:
+    """Evaluate, note the verdict on the adapter, and return it.
+
+    Raises: NotFoundError, DataError, SettingsError for a suite that is none; TrainingError when
+    the job fails.
+    """
+    folder = settings.folder(FOLDER) / new_id()
+    with store.session() as session:
+        adapter = ledger.find(session, again.adapter)
+        ledger.verify(adapter)
+        spec, against = _job(session, settings, adapter, again, folder.name)
+        _lay_out(session, folder, spec, adapter)
+    with held_device(
+        settings.data_dir,
+        find_devices(),
+        my_turn=lambda: True,
+        waiting=lambda: progress(TrainProgress("queue")),
+    ):
+        LocalLauncher().run(folder, progress, lambda: False)
+    result = JobResult.read(folder)
+    if result is None:
+        raise GateError(f"evaluation {folder.name} ended without a result: see {folder}")
+    suites = judged(folder, result.suites, settings.gate.judge, _silent)
+    pairs = {name: (pair.candidate, pair.live) for name, pair in result.evaluations.items()}
+    verdict = decide(Evaluated(pairs, suites, result.answering), settings.gate)
+    compared_with = against or BASE
+    write_evaluation(
+        folder,
+        verdict,
+        result.answering,
+        compared_with=compared_with,
+        answered_by=result.answered_by,
+    )
+    forget_answers(folder)
+    gate = verdict.as_dict() | {
+        "compared_with": compared_with,
+        "failed": sorted({key for pair in result.evaluations.values() for key in pair.failed}),
+        "answered_by": result.answered_by,
+        "answering": {label: asdict(one) for label, one in result.answering.items()},
+        "dataset": Path(spec.dataset).name,
+        "at": utc_now().isoformat(timespec="seconds"),
+        "folder": str(folder),
+    }
+    with store.session() as session:
+        ledger.renew_gate(session, again.adapter, gate)
+        session.commit()
+    log.info("gate_asked_again", adapter=again.adapter, decision=verdict.decision)
+    return gate
+
+
+def _job(
+    session: Session, settings: Settings, adapter: Adapter, again: Again, run_id: str
+) -> tuple[JobSpec, str | None]:
+    """Return the job, and the adapter that is compared with; None: the base model."""
+    dataset = again.dataset or _newest(session, adapter.application)
+    against = again.against or _against(session, adapter)
+    recipe = _recipe(session, settings, adapter)
+    request = TrainRequest(
+        application=adapter.application,
+        dataset_id=dataset,
+        mode="full",
+        parent_adapter=against,
+        recipe=recipe.name,
+        reason="gate: asked again",
+        created_by=adapter.created_by,
+    )
+    return job_for(session, settings, request, recipe, run_id), against
+
+
+def _against(session: Session, adapter: Adapter) -> str | None:
+    application = session.get(Application, adapter.application)
+    live = application.live_adapter if application else None
+    if live not in (None, adapter.name):
+        return live
+    known = adapter.gate.get("compared_with")
+    return known if known and session.get(Adapter, known) else None
+
+
+def _recipe(session: Session, settings: Settings, adapter: Adapter) -> Recipe:
+    """Return the recipe that the adapter was made with; of one from elsewhere, the settings'."""
+    run = session.get(Run, adapter.run_id)
+    base = load_recipe(settings.retrain.recipe)
+    if run is None:
+        return base
+    return Recipe.model_validate(run.hyperparameters | {"name": run.recipe})
+
+
+def _lay_out(session: Session, folder: Path, spec: JobSpec, adapter: Adapter) -> None:
+    """Make the folder look like that of a run whose training has ended."""
+    folder.mkdir(parents=True)
+    is_model = (Path(adapter.path) / "config.json").is_file()
+    (folder / (MODEL_FOLDER if is_model else ADAPTER_FOLDER)).symlink_to(adapter.path)
+    replace(spec, trackers={}).write(folder)
+    run = session.get(Run, adapter.run_id)
+    trained = JobResult.read(Path(run.folder)) if run else None
+    outcome = trained.outcome if trained else UNKNOWN
+    write_atomic(folder / OUTCOME_FILE, msgspec.json.encode(outcome))
+
+
+def _newest(session: Session, application: str) -> str:
+    newest = session.exec(
+        select(DatasetVersion)
+        .where(DatasetVersion.application == application)
+        .order_by(col(DatasetVersion.created_at).desc())
+    ).first()
+    if newest is None:
+        raise NotFoundError(f"{application} has no dataset version: `ratchet curate` makes one")
+    return find_dataset(session, newest.id).id
+
+
+def _silent(done: int, total: int) -> None:
+    log.info("gate_judging", judged=done, of=total)
