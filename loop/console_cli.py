@@ -54,7 +54,7 @@ def roll_up(
 
     with open_parts(settings_of(context)) as parts:
         told = roll_up_metrics(parts, everything=everything)
-    out.print(told or "the metrics are up to date", highlight=False)
+    out.print(told, highlight=False)
 
 
 @user_app.command("add")

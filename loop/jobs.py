@@ -45,6 +45,7 @@ def jobs_of(settings: Settings) -> tuple[Job, ...]:
         Job("carry_out_erasures", every.erasures_every_s, erase_people),
         Job("retain", every.retention_every_s, retain),
         Job("sync_mlflow", every.mlflow_every_s, list_in_mlflow),
+        Job("roll_up_metrics", settings.console.roll_up_every_s, roll_up_metrics),
         Job("check_alerts", every.alerts_every_s, check_alerts),
         Job("deliver_alerts", every.deliveries_every_s, deliver_alerts),
         Job("roll_up_metrics", settings.console.roll_up_every_s, roll_up_metrics),

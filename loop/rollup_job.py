@@ -12,6 +12,6 @@ from monitoring.hours import roll_up
 
 
 def roll_up_metrics(parts: Parts, *, everything: bool = False) -> str:
-    """Make stale hours anew; return how many, or nothing to say when there were none."""
+    """Make stale hours anew; return how many, or that there were none."""
     hours = roll_up(parts.store, utc_now(), everything=everything)
-    return f"{hours} hours of metrics made anew" if hours else ""
+    return f"{hours} hours of metrics made anew" if hours else "the metrics are up to date"

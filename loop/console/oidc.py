@@ -148,7 +148,7 @@ def verified(
         import jwt
     except ImportError as error:
         raise SettingsError(
-            "console.oidc needs PyJWT: pip install 'pyjwt[crypto]', or unset console.oidc.issuer"
+            "console.oidc needs PyJWT: pip install 'ratchet-llm[oidc]', or unset its issuer"
         ) from error
     try:
         header = jwt.get_unverified_header(token)
