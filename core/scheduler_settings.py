@@ -18,4 +18,5 @@ class SchedulerSettings(Section):
     retention_every_s: float = Field(default=86_400.0, gt=0.0)  # keep_days is in days
     alerts_every_s: float = Field(default=30.0, gt=0.0)  # rules look at minutes: half of one
     deliveries_every_s: float = Field(default=5.0, gt=0.0)  # of alerts; a person is waiting
+    drift_every_s: float = Field(default=300.0, gt=0.0)  # a window takes longer to fill
     plans_every_s: float = Field(default=60.0, gt=0.0)  # whether to train; a training takes minutes

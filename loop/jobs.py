@@ -16,6 +16,7 @@ from core.settings import Settings
 from curation.review.erasure import expire_reviews
 from feedback.anomalies import mark_anomalies
 from feedback.retention import cutoffs, expire
+from loop.drift_job import check_drift
 from loop.erasing import carry_out_requests
 from loop.retrain_job import plan_retraining
 from loop.rollup_job import roll_up_metrics
@@ -45,10 +46,10 @@ def jobs_of(settings: Settings) -> tuple[Job, ...]:
         Job("carry_out_erasures", every.erasures_every_s, erase_people),
         Job("retain", every.retention_every_s, retain),
         Job("sync_mlflow", every.mlflow_every_s, list_in_mlflow),
-        Job("roll_up_metrics", settings.console.roll_up_every_s, roll_up_metrics),
         Job("check_alerts", every.alerts_every_s, check_alerts),
         Job("deliver_alerts", every.deliveries_every_s, deliver_alerts),
         Job("roll_up_metrics", settings.console.roll_up_every_s, roll_up_metrics),
+        Job("check_drift", every.drift_every_s, check_drift),
         Job("plan_retraining", every.plans_every_s, plan_retraining),
     )
 
