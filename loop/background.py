@@ -54,8 +54,8 @@ def main() -> int:
     settings = load_settings()
     configure_logs(log_format=settings.log_format, level=settings.log_level)
     signal.signal(signal.SIGTERM, _stop)
-    _end_with(int(parent))
     try:
+        _end_with(int(parent))
         with only_one(settings, application), open_parts(settings, "retrain") as parts:
             work(parts, application, Narrator(Console()), *run_ids)
     except RatchetError as error:

@@ -67,7 +67,8 @@ def _scores(gate: Gate, side: str) -> dict[str, Tally]:
     found = {f"task score on {TEST}": _tally(task.get("task_score"), task.get("examples"))}
     suites: Gate = gate.get("suites") or {}
     for name, suite in suites.items():
-        if name != RETENTION and suite.get("metric") in SCORES:
+        of_live = suite.get("against", "live") == "live"  # others tell of the base model
+        if name != RETENTION and of_live and suite.get("metric") in SCORES:
             found[f"{suite['metric']} on {name}"] = _tally(suite.get(side), suite.get("questions"))
     return {name: tally for name, tally in found.items() if tally is not None}
 

@@ -139,9 +139,10 @@ def gate(score: float, questions: int = 100, **values: Any) -> dict[str, Any]:
     suite = {"metric": "exact_match", "candidate": score, "live": score, "questions": questions}
     length = suite | {"metric": "within_length"}
     base = suite | {"kept": 0.9}
+    general = suite | {"against": "base"}
     return {
         "numbers": {"test": {"candidate": side, "live": side}},
-        "suites": {"test": suite, "length": length, "retention": base},
+        "suites": {"test": suite, "length": length, "general": general, "retention": base},
     } | values
 
 
