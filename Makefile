@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up setup setup-test check format lock docs bench-canary bench-curation bench-drift bench-gateway bench-log bench-train clean
+.PHONY: help demo test up setup setup-test check format lock docs bench-canary bench-console bench-curation bench-drift bench-gateway bench-log bench-train clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ lock: python  ## write deploy/requirements anew; UPGRADE=1 takes newer versions
 
 docs: setup  ## write docs/reference/settings.md from core/settings.py
 	$(BIN)/python docs/reference/settings_page.py
+
+bench-console: setup-test  ## how long the console's pages take with a million interactions
+	$(BIN)/python -m bench.console $(if $(QUICK),--quick)
 
 bench-canary: setup-test  ## how often a canary that is watched all the time is decided wrongly, simulated
 	$(BIN)/python -m bench.canary $(if $(QUICK),--quick)

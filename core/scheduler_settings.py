@@ -19,4 +19,4 @@ class SchedulerSettings(Section):
     alerts_every_s: float = Field(default=30.0, gt=0.0)  # rules look at minutes: half of one
     deliveries_every_s: float = Field(default=5.0, gt=0.0)  # of alerts; a person is waiting
     drift_every_s: float = Field(default=300.0, gt=0.0)  # a window takes longer to fill
-    plans_every_s: float = Field(default=60.0, gt=0.0)  # whether to train; a training takes minutes
+    plans_every_s: float = Field(default=600.0, gt=0.0)  # a training takes minutes; our choice
