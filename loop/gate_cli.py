@@ -108,12 +108,15 @@ def gate_override(
     as_json: AsJson = False,
 ) -> None:
     """Let an adapter past the gate; your name and reason are shown wherever it is."""
+    from feedback.audit import HumanAct, record
     from loop.wiring import open_parts
     from retrain.registry.ledger import record_override
 
     require_words(by=by, reason=reason)
     with open_parts(settings_of(context)) as parts, parts.store.session() as session:
         row = record_override(session, adapter, operator=by, reason=reason)
+        place = ("adapter", row.name, row.application)
+        record(session, HumanAct(by, "gate_overridden", *place, reason))
         session.commit()
         if as_json:
             print_row(row)

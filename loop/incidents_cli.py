@@ -103,6 +103,7 @@ def incidents_note(
 ) -> None:
     """Add a note to an incident's timeline."""
     from core.clock import utc_now
+    from feedback.audit import HumanAct, record
     from loop.wiring import open_parts
     from monitoring.alerts.incidents import get_incident, note
 
@@ -112,6 +113,7 @@ def incidents_note(
     with open_parts(settings_of(context)) as parts, parts.store.session() as session:
         get_incident(session, incident)
         row = note(session, incident, "note", text, author=by, link=link, now=utc_now())
+        record(session, HumanAct(by, "incident_noted", "incident", incident))
         session.commit()
     if as_json:
         print_row(row)
@@ -129,12 +131,14 @@ def incidents_resolve(
 ) -> None:
     """Resolve an incident by hand; a rule that still holds fires again, as a new one."""
     from core.clock import utc_now
+    from feedback.audit import HumanAct, record
     from loop.wiring import open_parts
     from monitoring.alerts.incidents import resolve_by_hand
 
     require_words(by=by, reason=reason)
     with open_parts(settings_of(context)) as parts, parts.store.session() as session:
         row = resolve_by_hand(session, incident, by=by, reason=reason, now=utc_now())
+        record(session, HumanAct(by, "incident_resolved", "incident", incident, reason=reason))
         session.commit()
     if as_json:
         print_row(row)
@@ -159,6 +163,7 @@ def incidents_silence(
     from core.clock import utc_now
     from core.ids import new_id
     from feedback.alert_tables import Silence
+    from feedback.audit import HumanAct, record
     from loop.wiring import open_parts
     from monitoring.alerts.incidents import add_silence, get_incident
     from monitoring.alerts.rules import load_rules
@@ -188,6 +193,8 @@ def incidents_silence(
                 ends_at=now + length,
             ),
         )
+        place = ("silence", silence.id, application)
+        record(session, HumanAct(by, "alerts_silenced", *place, reason, {"rule": rule}))
         session.commit()
     if as_json:
         print_row(silence)
@@ -221,11 +228,13 @@ def incidents_unsilence(
 ) -> None:
     """Let a silence end now; who was not told of what still fires is told."""
     from core.clock import utc_now
+    from feedback.audit import HumanAct, machine_user, record
     from loop.wiring import open_parts
     from monitoring.alerts.incidents import end_silence
 
     with open_parts(settings_of(context)) as parts, parts.store.session() as session:
         row = end_silence(session, silence, utc_now())
+        record(session, HumanAct(machine_user(), "silence_ended", "silence", silence))
         session.commit()
     if as_json:
         print_row(row)

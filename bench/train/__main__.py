@@ -1,6 +1,6 @@
-"""The whole benchmark: trainings, then answers; results written, all stopped.
+"""The whole benchmark: trainings, what they keep, then answers; results written, all stopped.
 
-.venv/bin/python -m bench.train [--quick] [--parts training answers]
+.venv/bin/python -m bench.train [--quick] [--parts training keeping answers]
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from bench.train import report
 from bench.train.answers import measure_answers
 from bench.train.children import ENVIRONMENT
 from bench.train.figures import QUICK, Extent, goals
+from bench.train.keeping import measure_keeping
 from bench.train.training import measure_training
 
 RESULTS = Path("bench/results")
@@ -32,7 +33,11 @@ MODEL = Path("models/smollm2-135m-instruct")
 
 Say = Callable[[str], None]
 Part = Callable[[Path, Path, Extent, Say], dict[str, Any]]
-PARTS: dict[str, Part] = {"training": measure_training, "answers": measure_answers}
+PARTS: dict[str, Part] = {
+    "training": measure_training,
+    "keeping": measure_keeping,
+    "answers": measure_answers,
+}
 
 
 def main() -> int:

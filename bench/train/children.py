@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 WEIGHTS = "adapter_model.safetensors"
+LOOK_EVERY_S = 0.05
 
 # For all sides: a thread that waits for another must not spin while other work wants its core.
 # Source: measured, docs/experiments.md.
@@ -56,6 +57,28 @@ def run(module: str, words: Sequence[str], log: Path) -> Cost:
         raise RuntimeError(f"{module} ended with {child.returncode}:\n{tail}")
     cpu_s = used.ru_utime + used.ru_stime
     return Cost(began, time.monotonic() - start, cpu_s, used.ru_maxrss / 1024)
+
+
+def run_killed(module: str, words: Sequence[str], log: Path, when: Callable[[], bool]) -> None:
+    """Run `python -m module words` and kill it, without warning, as soon as `when` says so.
+
+    Raises: RuntimeError if it ends by itself first.
+    """
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", module, *words],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | ENVIRONMENT,
+        )
+        try:
+            while not when():
+                if child.poll() is not None:
+                    raise RuntimeError(f"{module} ended before it was killed: see {log}")
+                time.sleep(LOOK_EVERY_S)
+        finally:
+            child.kill()
+            child.wait()
 
 
 def saved(folder: Path) -> list[tuple[int, Path]]:

@@ -15,6 +15,8 @@ from bench.report import Goal, at_least, at_most, ratio
 # Goals of the issue "Retraining"
 GOAL_SECONDS = 0.6  # of the plain script's, to the same held-out loss
 GOAL_MEMORY = 1.0  # of the plain script's peak
+GOAL_KILL = 0.01  # of the undisturbed training's held-out loss
+GOAL_KEPT = 0.98  # of the general questions that the adapter answered before an increment
 GOAL_ANSWERS = 1.0  # vLLM's answers/s to those of transformers' `generate`
 
 OURS = "recipe"
@@ -34,6 +36,7 @@ class Extent:
     prompts: int = 32  # answered by the gate's engine and by `generate`
     answer_tokens: int = 32
     answer_rounds: int = 2
+    new: int = 16  # conversations that an increment adds
 
 
 QUICK = Extent(
@@ -101,10 +104,24 @@ def compared(trainings: Mapping[str, Training], base_loss: float) -> dict[str, A
     }
 
 
+def told_of_kill(killed: Mapping[str, Any], loss: float, undisturbed: float) -> dict[str, Any]:
+    """Return what a kill cost: steps that were done again, and how far apart the losses end."""
+    return {
+        **killed,
+        "lost_steps": killed["killed_at"] - killed["resumed_from"],
+        "loss": loss,
+        "undisturbed_loss": undisturbed,
+        "loss_apart": abs(loss - undisturbed) / undisturbed,
+    }
+
+
 def goals(result: Mapping[str, Any]) -> list[Goal]:
     """Return the goals; what was not measured is not met."""
     training: Mapping[str, Any] = result.get("training", {}).get("compared", {})
     memory = training.get("memory_to_leanest")
+    kill: Mapping[str, Any] = result.get("keeping", {}).get("kill", {})
+    increment: Mapping[str, Any] = result.get("keeping", {}).get("increment", {})
+    lost = kill.get("lost_steps")
     return [
         at_most(
             "seconds to the loss of plain TRL", GOAL_SECONDS, training.get("to_quickest"), "ratio"
@@ -115,6 +132,19 @@ def goals(result: Mapping[str, Any]) -> list[Goal]:
             memory,
             "ratio",
             memory is not None and memory <= GOAL_MEMORY,
+        ),
+        Goal(
+            "steps that a kill costs, in checkpoint intervals",
+            1.0,
+            ratio(lost, kill.get("interval")),
+            "ratio",
+            lost is not None and lost <= kill["interval"],
+        ),
+        at_most("loss after a kill, apart from undisturbed", GOAL_KILL, kill.get("loss_apart"), ""),
+        at_least(
+            "general questions kept by an increment",
+            GOAL_KEPT,
+            ratio(increment.get("after"), increment.get("before")),
         ),
         at_least(
             "gate answers/s to generate", GOAL_ANSWERS, result.get("answers", {}).get("ratio")

@@ -36,6 +36,15 @@ def print_result(console: Console, result: Numbers) -> None:
     trainings: Numbers = result.get("training", {}).get("trainings", {})
     if trainings:
         console.print(_trainings_table(result["training"]))
+    keeping: Numbers = result.get("keeping", {})
+    if keeping:
+        kill, increment = keeping["kill"], keeping["increment"]
+        console.print(
+            f"Killed at step {kill['killed_at']}: {kill['lost_steps']} steps done again, loss "
+            f"{kill['loss']:.4f} (undisturbed {kill['undisturbed_loss']:.4f}). Increment: "
+            f"{increment['after']:.3f} of general questions ({increment['before']:.3f} before)",
+            highlight=False,
+        )
     answers: Numbers = result.get("answers", {})
     if answers:
         console.print(

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from bench.train.corpus import SYSTEM, write_corpus
-from bench.train.figures import OURS, PLAIN, Training, compared, goals, seconds_to, target_loss
+from bench.train.figures import (
+    OURS,
+    PLAIN,
+    Training,
+    compared,
+    goals,
+    seconds_to,
+    target_loss,
+    told_of_kill,
+)
 from bench.train.report import draw
 from retrain.examples import load_split
 
@@ -93,3 +102,17 @@ def test_a_result_with_gaps_can_be_drawn() -> None:
     }
     assert len(draw({"training": training}).axes) == 2
     assert len(draw({}).axes) == 2
+
+
+def test_a_kill_costs_steps_and_loss() -> None:
+    """At most one interval is done again, and the loss ends within one part in a hundred."""
+    told = told_of_kill({"killed_at": 11, "resumed_from": 8, "interval": 4}, 1.009, 1.0)
+    assert told["lost_steps"] == 3
+    increment = {"before": 0.5, "after": 0.49}
+    by_name = {one.name: one for one in goals({"keeping": {"kill": told, "increment": increment}})}
+    assert by_name["steps that a kill costs, in checkpoint intervals"].met
+    assert by_name["loss after a kill, apart from undisturbed"].met
+    assert by_name["general questions kept by an increment"].met
+    worse = told_of_kill({"killed_at": 13, "resumed_from": 8, "interval": 4}, 1.02, 1.0)
+    names = {one.name: one for one in goals({"keeping": {"kill": worse, "increment": {}}})}
+    assert not any(one.met for one in names.values())
