@@ -22,11 +22,13 @@ from core.errors import TrainingError
 from retrain.launchers.following import Stopped, Tell
 from retrain.runs.job import EXIT_TOLD
 from retrain.runs.progress import parse_line
+from retrain.runs.ranks import forget_words, last_words
 from retrain.runs.spec import LOG_FILE
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 MODULE = "retrain.runs.job"
-STOP_TIMEOUT_S = 20.0  # for the process to end by itself
+# for the process to end by itself; torch's launcher gives those that it started 30 s of their own
+STOP_TIMEOUT_S = 40.0
 LOOK_EVERY_S = 0.2  # at whether it shall be stopped
 TOLD_LINES = 15  # of the job's log, when it dies without saying why
 
@@ -43,6 +45,7 @@ class LocalLauncher:
 
         Raises: TrainingError with what the job said last.
         """
+        forget_words(folder)
         with (folder / LOG_FILE).open("a") as log_file:
             process = subprocess.Popen(
                 self._command(folder),
@@ -119,6 +122,9 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def _last_words(path: Path, code: int) -> str:
+    told = last_words(path.parent)
+    if code > 0 and code != EXIT_TOLD and told is not None:  # torch's launcher only says: 1
+        return f"rank {told.rank}: {told.words}"
     lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
     if code == EXIT_TOLD and lines:
         return lines[-1]

@@ -23,17 +23,21 @@ import msgspec
 
 from core.errors import RatchetError, TrainingError
 from core.files import write_atomic
-from retrain.runs.progress import Reporter, TrainProgress
+from retrain.runs.progress import Reporter, SilentReporter, TrainProgress
+from retrain.runs.ranks import Ranks, leave_words, read_ranks, shared
 from retrain.runs.spec import Examined, JobResult, JobSpec, TrainOutcome, trained_folder
 from retrain.watching.tracking import tracked
 
 LOCK_FILE = "job.lock"
 OUTCOME_FILE = "outcome.json"
+ALONE = Ranks()
 EXIT_TOLD = 2  # the last line on standard error says what is wrong, for people
 
 
-def run_job(reporter: Reporter) -> JobResult:
+def run_job(reporter: Reporter, ranks: Ranks = ALONE) -> JobResult | None:
     """Train and evaluate what `job.json` asks for, skipping what is done already.
+
+    Of several processes the first alone evaluates and writes; the others return None.
 
     Raises: TrainingError, DataError.
     """
@@ -48,11 +52,14 @@ def run_job(reporter: Reporter) -> JobResult:
 
         trainer = import_module(f"retrain.training.{recipe.trainer}")
     disable_progress_bar()
-    torch.set_num_threads(spec.threads)
+    torch.set_num_threads(max(1, spec.threads // ranks.processes))
     outcome = _finished_training(run_folder)
     if outcome is None:
-        outcome = trainer.train(spec, recipe, reporter)
-        write_atomic(run_folder / OUTCOME_FILE, msgspec.json.encode(outcome))
+        outcome = trainer.train(spec, shared(recipe, ranks.processes), reporter)
+        if ranks.first:
+            write_atomic(run_folder / OUTCOME_FILE, msgspec.json.encode(outcome))
+    if not ranks.first:
+        return None
     judge = trainer if recipe.trainer == "reward" else evaluation
     found = judge.evaluate(spec, recipe, reporter) if spec.evaluated else Examined({})
     result = JobResult(
@@ -79,16 +86,17 @@ def main(arguments: Sequence[str]) -> int:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # A thread that waits must not spin: with one core busy a step took 47 s, and 4 s so (measured).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    ranks = read_ranks()
     try:
-        with (
-            _sole_owner(folder),
-            _own_output() as output,
-            tracked(Reporter(output, folder)) as reporter,
-        ):
-            run_job(reporter)
+        with _speaking(folder, ranks) as reporter:
+            run_job(reporter, ranks)
     except RatchetError as error:
+        leave_words(folder, f"{error.code}: {error}", ranks)
         print(f"{error.code}: {error}", file=sys.stderr, flush=True)
         return EXIT_TOLD
+    except Exception as error:
+        leave_words(folder, f"{type(error).__name__}: {error}", ranks)
+        raise
     return 0
 
 
@@ -110,6 +118,17 @@ def _finished_training(run_folder: Path) -> TrainOutcome | None:
     if not path.is_file() or not trained_folder(run_folder).is_dir():
         return None
     return msgspec.json.decode(path.read_bytes(), type=TrainOutcome)
+
+
+@contextmanager
+def _speaking(folder: Path, ranks: Ranks) -> Generator[Reporter]:
+    """Give the first process the run's lock, output and trackers, and the others a silent one."""
+    with _own_output() as output:
+        if not ranks.first:
+            yield SilentReporter(output, folder)
+            return
+        with _sole_owner(folder), tracked(Reporter(output, folder)) as reporter:
+            yield reporter
 
 
 @contextmanager

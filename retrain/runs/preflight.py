@@ -18,6 +18,7 @@ from core.errors import DataError, TrainingError
 from core.settings import Settings
 from retrain.recipe import Recipe
 from retrain.recipe_rules import HOT_SERVED
+from retrain.runs.ranks import shared
 from retrain.runs.spec import JobSpec
 
 # A checkpoint holds the adapter and two moments of each of its numbers.
@@ -31,7 +32,7 @@ def check_before_run(spec: JobSpec, recipe: Recipe, settings: Settings) -> None:
     """Return if nothing is known that would stop the run.
 
     Raises: DataError for a dataset that cannot be learnt from; TrainingError for a recipe whose
-    adapter could not be served, or a disk without room.
+    adapter could not be served, processes that cannot share its batches, or a disk without room.
     """
     _check_dataset(Path(spec.dataset), recipe)
     limit = settings.engine.max_lora_rank
@@ -40,6 +41,8 @@ def check_before_run(spec: JobSpec, recipe: Recipe, settings: Settings) -> None:
             f"recipe {recipe.name}: rank is {recipe.rank}, and the engine serves at most {limit}: "
             "lower it, or raise engine.max_lora_rank"
         )
+    if settings.retrain.launcher == "local":
+        shared(recipe, settings.launchers.local.processes)
     _check_room(spec, recipe, settings)
 
 

@@ -109,3 +109,11 @@ class Reporter:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+@dataclass
+class SilentReporter(Reporter):
+    """That of the processes for which the first one speaks."""
+
+    def tell(self, progress: TrainProgress) -> None:
+        """Tell nobody."""

@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from retrain.runs.checkpoints import newest_complete, remove_incomplete
 from retrain.runs.progress import Reporter, TrainProgress
 from retrain.runs.spec import CHECKPOINT_FOLDER
+from retrain.training.agreement import as_first_says, is_first
 
 
 def resume_point(reporter: Reporter) -> str | None:
@@ -24,8 +25,9 @@ def resume_point(reporter: Reporter) -> str | None:
     What a killed process left half written is deleted.
     """
     folder = reporter.folder / CHECKPOINT_FOLDER
-    remove_incomplete(folder)
-    newest = newest_complete(folder)
+    if is_first():
+        remove_incomplete(folder)
+    newest = as_first_says(newest_complete(folder) if is_first() else None)
     if newest is None:
         return None
     path, step = newest
@@ -47,7 +49,7 @@ class EveryMinutes(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask, when it is time."""
-        if self._clock() - self._saved_s >= self._every_s:
+        if as_first_says(self._clock() - self._saved_s >= self._every_s):
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

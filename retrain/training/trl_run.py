@@ -19,6 +19,7 @@ from trl.trainer import utils as trl_utils
 from retrain.recipe import Recipe
 from retrain.runs.progress import Reporter
 from retrain.runs.spec import CHECKPOINT_FOLDER, JobSpec, TrainOutcome
+from retrain.training.agreement import is_first, wait_for_all
 from retrain.training.checkpointing import EveryMinutes, resume_point
 from retrain.training.material import Material
 from retrain.training.methods import resolve_dtype, save_trained
@@ -116,7 +117,9 @@ def carry_out(
     started = time.monotonic()
     result = trainer.train(resume_from_checkpoint=resumed)
     elapsed_s = time.monotonic() - started
-    save_trained(trainer.model, spec, reporter.folder, trainer.processing_class)
+    if is_first():
+        save_trained(trainer.model, spec, reporter.folder, trainer.processing_class)
+    wait_for_all()
     state = trainer.state
     return TrainOutcome(
         steps=state.global_step,

@@ -18,6 +18,7 @@ from core.errors import TrainingError
 from retrain.recipe import Recipe
 from retrain.runs.checkpoints import mark_complete
 from retrain.runs.progress import Reporter, TrainProgress, read_all
+from retrain.training.agreement import is_first, wait_for_all
 from retrain.watching.curve import findings_of, points_of
 from retrain.watching.health import WINDOW, Finding, Point, Setup, find_not_a_number, judge
 
@@ -79,8 +80,10 @@ class Watch(TrainerCallback):
                     self._tell_finding(state, finding)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Mark the checkpoint that was just written."""
-        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        """Mark the checkpoint that was just written, once every process has written its part."""
+        wait_for_all()
+        if is_first():
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def _set_up(self, state: Any, model: Any) -> Setup:
         dataset = getattr(self.trainer, "train_dataset", None)

@@ -52,7 +52,9 @@ def train(
     recipe = quick_recipe(name, values, table)
     reporter = quiet(folder)
     job(model, dataset, recipe).write(folder)
-    return run_job(reporter)
+    result = run_job(reporter)
+    assert result is not None  # of the only process, which is the first
+    return result
 
 
 @pytest.mark.parametrize("name", ["dpo-lora", "kto-lora"])
@@ -72,12 +74,12 @@ def test_gains_too_small_to_count_end_a_training(
     model: Path, dataset: Path, tmp_path: Path
 ) -> None:
     """At a rate of almost nothing the loss falls by less than the guide's 0.001 an evaluation."""
-    slow: dict[str, Any] = {"learning_rate": 1e-4, "epochs": 4, "early_stopping_patience": 2}
+    slow: dict[str, Any] = {"learning_rate": 1e-6, "epochs": 4, "early_stopping_patience": 2}
     outcome = train(model, dataset, tmp_path, "dpo-lora", **slow).outcome
     assert outcome.stopped_early
     assert outcome.steps == 12  # 24 in all: an evaluation each 4, the first and two without a gain
     losses = [one.validation_loss for one in read_all(tmp_path) if one.validation_loss is not None]
-    assert losses[-1] < losses[0]
+    assert losses[0] - losses[-1] < 0.003  # three evaluations, none of which gained 0.001
 
 
 def test_a_reward_model_prefers_what_people_preferred(

@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 from rich.console import Console
-from sqlmodel import select
+from sqlmodel import col, select
 
 from core.files import folder_sha256
 from core.ids import new_id
@@ -157,7 +157,7 @@ def test_feedback_becomes_a_promoted_adapter_and_a_bad_one_is_rolled_back(parts:
 
     _assert_promotes(parts, users)
     with parts.store.session() as session:
-        stored = session.exec(select(Interaction)).all()
+        stored = session.exec(select(Interaction).where(col(Interaction.shadow_of).is_(None))).all()
     assert len(stored) == users.count, "every answer is in the store, once"
 
     bad = _register_broken_adapter(parts)
