@@ -28,22 +28,60 @@ class EffectSettings(Section):
         return self
 
 
+class CliffsDeltaSettings(EffectSettings):
+    """Of numbers: how often one side is above the other. Source: Romano et al. 2006."""
+
+    small: float = Field(default=0.147, gt=0.0)
+    large: float = Field(default=0.474, gt=0.0)
+
+
+class WassersteinSettings(EffectSettings):
+    """Of numbers: a shift by so many standard deviations. Source: Cohen 1988, d."""
+
+    small: float = Field(default=0.2, gt=0.0)
+    large: float = Field(default=0.8, gt=0.0)
+
+
+class CramersVSettings(EffectSettings):
+    """Of categories, all together. Source: Cohen 1988, w."""
+
+    small: float = Field(default=0.1, gt=0.0)
+    large: float = Field(default=0.5, gt=0.0)
+
+
+class CohensHSettings(EffectSettings):
+    """Of one share, or the category that changed most. Source: Cohen 1988, h."""
+
+    small: float = Field(default=0.2, gt=0.0)
+    large: float = Field(default=0.8, gt=0.0)
+
+
+class RatingDropSettings(EffectSettings):
+    """Of good ratings, relative. Source: the fine-tuning guide, "When to Retrain"; its double."""
+
+    small: float = Field(default=0.05, gt=0.0)
+    large: float = Field(default=0.10, gt=0.0)
+
+
+class ErrorRiseSettings(EffectSettings):
+    """Of errors, in points. Source: `canary.error_tolerance`; the guide's critical error rate."""
+
+    small: float = Field(default=0.02, gt=0.0)
+    large: float = Field(default=0.05, gt=0.0)
+
+
 class DriftSettings(Section):
     """When a change is drift, and when drift is acted on."""
 
     # a check without drift says `watch` or `act` at most so often, all columns together
     alpha: Alpha = 0.01  # issue "Drift": at most 1 false alarm in 100 checks
     min_values: Positive = 50  # of a column, on each side; fewer are not tested. Our choice
-    # of numbers. Source: Romano et al. 2006; Cohen 1988 (a shift by d standard deviations)
-    cliffs_delta: EffectSettings = EffectSettings(small=0.147, large=0.474)
-    wasserstein: EffectSettings = EffectSettings(small=0.2, large=0.8)
-    # of categories and shares. Source: Cohen 1988, w and h
-    cramers_v: EffectSettings = EffectSettings(small=0.1, large=0.5)
-    cohens_h: EffectSettings = EffectSettings(small=0.2, large=0.8)
-    # relative. Source: the fine-tuning guide, "When to Retrain": over 5 % from baseline; its double
-    rating_drop: EffectSettings = EffectSettings(small=0.05, large=0.10)
-    # in points. Source: `canary.error_tolerance`, and the guide's critical error rate
-    error_rise: EffectSettings = EffectSettings(small=0.02, large=0.05)
+    cliffs_delta: CliffsDeltaSettings = CliffsDeltaSettings()
+    wasserstein: WassersteinSettings = WassersteinSettings()
+    cramers_v: CramersVSettings = CramersVSettings()
+    cohens_h: CohensHSettings = CohensHSettings()
+    rating_drop: RatingDropSettings = RatingDropSettings()
+    error_rise: ErrorRiseSettings = ErrorRiseSettings()
     permutations: Positive = 19_999  # at most; the smallest p is 1 / 20,000
     embedding_rows: Positive = 1_000  # of each side: cost stays flat
     embedding_features: Positive = 256  # random Fourier features. Source: Rahimi and Recht 2007
@@ -56,4 +94,3 @@ class DriftSettings(Section):
     cluster_examples: Positive = 5  # prompts shown of each
     # its reports beside ours, 11 MB a check, where the extra `drift` is installed
     evidently: Literal["always", "drift", "never"] = "drift"  # drift: where something was found
-    check_every_s: float = Field(default=300.0, gt=0.0)  # how often a new window is looked for

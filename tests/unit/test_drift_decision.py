@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.drift.traffic import DRIFTS, HEALTHY, Traffic, centres, draw
-from core.drift_settings import DriftSettings, EffectSettings
+from core.drift_settings import CohensHSettings, DriftSettings, EffectSettings
 from monitoring.drift.clusters import naming_words, new_clusters
 from monitoring.drift.columns import BY_NAME, COLUMNS
 from monitoring.drift.comparison import Compared, Comparison, Finding, compare
@@ -190,6 +190,8 @@ def test_large_is_not_below_small() -> None:
     """Settings in the wrong order are refused with both values."""
     with pytest.raises(ValidationError, match=r"large is 0\.1: it must be at least small, 0\.2"):
         EffectSettings(small=0.2, large=0.1)
+    with pytest.raises(ValidationError, match=r"large is 0\.8"):
+        CohensHSettings(small=0.9)
 
 
 def test_every_column_has_its_own_name() -> None:
