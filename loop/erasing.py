@@ -34,6 +34,7 @@ from feedback.log.spool_erasure import Picks, erase_records
 from feedback.tables import Erasure
 from loop.tainted import heed_policy
 from loop.wiring import Parts
+from monitoring.windows.forgetting import forget_interactions
 
 TEXT_TOPICS = (INTERACTIONS_TOPIC, FEEDBACK_TOPIC)
 BATCH = 1_000  # tombstones in one commit of the spool
@@ -100,6 +101,7 @@ def _carry_out(parts: Parts, erasure_id: str) -> Erasure:
     counts["dataset_examples"] = sum(
         erase_examples(parts.store, dataset, unwanted) for dataset in made.datasets
     )
+    counts["feature_rows"] = _forget_features(parts, person.application, ids)
     forget_work(parts.settings.folder("datasets"), person.application)
     policy = heed_policy(parts, person.application, made.adapters, erasure_id)
     return _finish(parts, erasure_id, ids, counts, policy)
@@ -133,6 +135,14 @@ def _picks(person: Person, ids: Set[str], until: datetime) -> Picks:
         return event.subject == person.subject and event.happened_by(until)
 
     return picks
+
+
+def _forget_features(parts: Parts, application: str, ids: Sequence[str]) -> int:
+    """Take the interactions out of windows and references; return how many rows went."""
+    with parts.store.session() as session:
+        gone = forget_interactions(session, application, ids)
+        session.commit()
+    return gone
 
 
 def _bury_in_kafka(parts: Parts, ids: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ from loop.drift_job import check_drift
 from loop.erasing import carry_out_requests
 from loop.retrain_job import plan_retraining
 from loop.rollup_job import roll_up_metrics
+from loop.window_job import collect_windows
 from loop.wiring import Parts
 from monitoring.alerts.channels.directory import open_channels
 from monitoring.alerts.checking import check
@@ -49,6 +50,7 @@ def jobs_of(settings: Settings) -> tuple[Job, ...]:
         Job("check_alerts", every.alerts_every_s, check_alerts),
         Job("deliver_alerts", every.deliveries_every_s, deliver_alerts),
         Job("roll_up_metrics", settings.console.roll_up_every_s, roll_up_metrics),
+        Job("collect_windows", settings.monitoring.every_s, collect_windows),
         Job("check_drift", every.drift_every_s, check_drift),
         Job("plan_retraining", every.plans_every_s, plan_retraining),
     )

@@ -87,7 +87,8 @@ def _collect(session: Session, scope: Scope, bench: Bench, close_now: bool) -> C
 def _new_rows(session: Session, scope: Scope, bench: Bench, close_now: bool) -> list[Seen]:
     """Return the interactions of a window that is due; none while it is not."""
     rules = bench.settings.monitoring
-    span = Span(_last_end(session, scope), bench.settled)
+    oldest = bench.now - timedelta(days=rules.keep_days)  # older windows would go at once
+    span = Span(max(oldest, _last_end(session, scope) or oldest), bench.settled)
     rows = seen(session, scope, span, rules.window_interactions, newest=True)
     if len(rows) < rules.min_rows:
         return []

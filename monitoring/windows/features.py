@@ -29,6 +29,7 @@ class Asked:
     answer: str
     started_at: datetime | None = None
     status: str | None = None
+    refused: bool | None = None  # as the gateway marked it, where no text is kept
     parameters: Mapping[str, Any] | None = None
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
@@ -85,7 +86,7 @@ def features_of(asked: Asked, votes: Sequence[Vote], tell: Callable[[str], str])
         prompt_tokens=asked.prompt_tokens,
         answer_tokens=asked.answer_tokens,
         language=tell(text) if text else None,
-        refusal=refuses(asked.answer) if has_answer else None,
+        refusal=refuses(asked.answer) if has_answer else asked.refused,
         format_valid=format_valid(asked.parameters or {}, asked.answer) if has_answer else None,
         latency_s=asked.latency_s,
         ttft_s=asked.ttft_s,

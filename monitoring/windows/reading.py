@@ -137,6 +137,7 @@ def _asked(row: Interaction) -> Asked:
         answer=row.answer,
         started_at=as_utc(row.started_at),
         status=row.status,
+        refused=row.refused,
         parameters=row.parameters,
         prompt_tokens=row.prompt_tokens,
         answer_tokens=row.completion_tokens,

@@ -25,6 +25,8 @@ ROWS_A_TOPIC = 10  # fewer are no topic; our choice
 MAX_NEW = 5  # new clusters: what people look at
 MIN_NEW_ROWS = 5
 EXAMPLES = 3  # of each new cluster
+APART = 0.5  # cosine distance of new clusters; nearer ones are one subject. Our choice
+SAME = 1e-5  # nearer rows are equal but for rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ def new_topics(
     if len(places) < MIN_NEW_ROWS:
         return []
     fresh = rows_N_D[places]
-    centres = _clustered(fresh, min(MAX_NEW, len(fresh) // MIN_NEW_ROWS), seed)
+    centres = _clustered(fresh, MAX_NEW, seed, APART)
     nearness_N_K = fresh @ centres.T
     own = nearness_N_K.argmax(axis=1)
     found = [
@@ -90,9 +92,12 @@ def _new_topic(places: Places, nearness: Floats, ids: Sequence[str], rows: int) 
     return NewTopic(len(places), len(places) / rows, examples)
 
 
-def _clustered(rows_N_D: Floats, count: int, seed: int) -> Floats:
-    """Return the centres that k-means ends with; clusters that nobody is in are left out."""
-    centres_K_D = _first_centres(rows_N_D, count, np.random.default_rng(seed))
+def _clustered(rows_N_D: Floats, count: int, seed: int, apart: float = SAME) -> Floats:
+    """Return the centres that k-means ends with; it begins with rows that are so far apart.
+
+    Clusters that nobody is in are left out.
+    """
+    centres_K_D = _first_centres(rows_N_D, count, apart, np.random.default_rng(seed))
     own = np.full(len(rows_N_D), -1, np.int64)
     for _ in range(ROUNDS if len(centres_K_D) else 0):
         found = (rows_N_D @ centres_K_D.T).argmax(axis=1)
@@ -104,7 +109,9 @@ def _clustered(rows_N_D: Floats, count: int, seed: int) -> Floats:
     return centres_K_D
 
 
-def _first_centres(rows_N_D: Floats, count: int, random: np.random.Generator) -> Floats:
+def _first_centres(
+    rows_N_D: Floats, count: int, apart: float, random: np.random.Generator
+) -> Floats:
     """Return rows that are far from each other, fewer where rows are alike: k-means++."""
     chosen: list[Floats] = []
     distance = np.ones(len(rows_N_D))
@@ -112,7 +119,7 @@ def _first_centres(rows_N_D: Floats, count: int, random: np.random.Generator) ->
         place = int(random.choice(len(rows_N_D), p=distance / distance.sum()))
         chosen.append(rows_N_D[place])
         own = 1.0 - (rows_N_D @ rows_N_D[place]).astype(np.float64)
-        distance = np.minimum(distance, np.where(own < 1e-5, 0.0, own))
+        distance = np.minimum(distance, np.where(own < apart, 0.0, own))
     return np.stack(chosen) if chosen else np.empty((0, rows_N_D.shape[1]), np.float32)
 
 

@@ -221,6 +221,7 @@ def test_nothing_of_the_person_is_left_and_everybody_else_is(settings: Settings)
         "spool_records": 4,
         "tombstones": 0,
         "dataset_examples": 4,
+        "feature_rows": 0,
         "reviews": 0,
         "interactions": 2,
         "feedback": 2,
