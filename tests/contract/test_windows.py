@@ -15,23 +15,26 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import create_engine, event, text
 from sqlmodel import select
+from typer.testing import CliRunner
 
 from core.clock import as_utc, utc_now
 from core.errors import DataError
 from core.ids import new_id
 from core.monitoring_settings import MonitoringSettings
-from core.settings import ApplicationSettings, EngineSettings, Settings
+from core.settings import ApplicationSettings, EngineSettings, Settings, load_settings
 from feedback.drift_tables import DriftReport, FeatureWindow, Reference
 from feedback.erasure import Person, open_erasure
 from feedback.events import Message
 from feedback.tables import Adapter, Application, DatasetVersion, Feedback, Interaction, Rollout
+from loop.cli import app
 from loop.erasing import carry_out
 from loop.window_job import collect_windows
 from loop.wiring import Parts, open_parts
 from monitoring.windows.collecting import Collected, collect
 from monitoring.windows.feature_file import COLUMNS, read_features
+from tests.unit.loop_world import write_settings_file
 
-START = utc_now() - timedelta(days=2)
+START = utc_now() - timedelta(hours=20)
 KNOWN = ("where is my parcel number", "send the invoice again for order")
 FRESH = "quarzglimmer und feldspat im granitgestein bestimmen, probe"
 RULES: dict[str, Any] = {
@@ -427,3 +430,23 @@ def test_the_same_traffic_gives_the_same_features(tmp_path: Path) -> None:
             assert made.window is not None
             told.append(read_features(Path(made.window.path)))
     assert told[0].equals(told[1])
+
+
+def test_people_collect_by_command(tmp_path: Path) -> None:
+    """In words and as JSON; with nothing new it says what to do."""
+    file = write_settings_file(tmp_path)
+    with open_parts(load_settings(file)) as parts:
+        talk(parts, 60)
+
+    def ratchet(*arguments: str) -> str:
+        done = CliRunner().invoke(app, ["--settings", str(file), "drift", "windows", *arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    assert "nothing new" in ratchet()
+    [told] = json.loads(ratchet("--now", "--json"))
+    assert (told["application"], told["adapter"]) == ("desk", None)
+    assert told["window"]["rows"] == 60
+    with open_parts(load_settings(file)) as parts:
+        talk(parts, 60, hour=1)
+    assert ratchet("--now") == "desk, base: a window of 60 interactions, 60 read\n"
