@@ -71,6 +71,7 @@ def _collect(session: Session, scope: Scope, bench: Bench, close_now: bool) -> C
     training = find_reference(session, scope, "training", bench.encoder)
     if training is None and (training := make_training(session, scope, bench)):
         made.append(training)
+        session.commit()  # before the next is read and encoded: SQLite has one writer at a time
     healthy = find_reference(session, scope, "healthy_week", bench.encoder)
     if healthy is None:
         healthy = make_healthy_week(session, scope, known_of([training]), bench)
