@@ -7,7 +7,7 @@ below `evaluations`), and the verdict is noted on the adapter. Nothing is traine
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,8 @@ from core.settings import Settings
 from feedback.store import Store
 from feedback.tables import Adapter, Application, DatasetVersion, Run
 from retrain.gate.answering import forget_answers
-from retrain.gate.judging import judged
+from retrain.gate.conclusion import conclude, gate_facts
 from retrain.gate.report import write_evaluation
-from retrain.gate.verdict import Evaluated, decide
 from retrain.launchers.local import LocalLauncher
 from retrain.recipe import Recipe, load_recipe
 from retrain.registry import ledger
@@ -77,9 +76,7 @@ def ask_again(store: Store, settings: Settings, again: Again, progress: Progress
     result = JobResult.read(folder)
     if result is None:
         raise GateError(f"evaluation {folder.name} ended without a result: see {folder}")
-    suites = judged(folder, result.suites, settings.gate.judge, _silent)
-    pairs = {name: (pair.candidate, pair.live) for name, pair in result.evaluations.items()}
-    verdict = decide(Evaluated(pairs, suites, result.answering), settings.gate)
+    result, verdict = conclude(folder, result, settings.gate)
     compared_with = against or BASE
     write_evaluation(
         folder,
@@ -89,11 +86,7 @@ def ask_again(store: Store, settings: Settings, again: Again, progress: Progress
         answered_by=result.answered_by,
     )
     forget_answers(folder)
-    gate = verdict.as_dict() | {
-        "compared_with": compared_with,
-        "failed": sorted({key for pair in result.evaluations.values() for key in pair.failed}),
-        "answered_by": result.answered_by,
-        "answering": {label: asdict(one) for label, one in result.answering.items()},
+    gate = gate_facts(verdict, result, compared_with) | {
         "dataset": Path(spec.dataset).name,
         "at": utc_now().isoformat(timespec="seconds"),
         "folder": str(folder),
@@ -163,7 +156,3 @@ def _newest(session: Session, application: str) -> str:
     if newest is None:
         raise NotFoundError(f"{application} has no dataset version: `ratchet curate` makes one")
     return find_dataset(session, newest.id).id
-
-
-def _silent(done: int, total: int) -> None:
-    log.info("gate_judging", judged=done, of=total)

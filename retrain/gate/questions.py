@@ -59,24 +59,24 @@ class _Pool:
         self.dataset = dataset
         self.test = load_split(dataset, "test")
         self.regression: list[Example] = []
-        self.winners = self._winners(dataset, spec)
+        self.winners = self._winners(dataset, self.test, spec)
         if spec.seen_dataset is not None:
             seen = Path(spec.seen_dataset)
+            asked = load_split(seen, "test")
             # what has become training data since then is no test any more
             learnt = load_split(dataset, "train") + load_split(dataset, "validation")
-            self.regression = without(load_split(seen, "test"), self.test + learnt)
-            self.winners |= self._winners(seen, spec)
+            self.regression = without(asked, self.test + learnt)
+            self.winners |= self._winners(seen, asked, spec)
 
     @staticmethod
-    def _winners(folder: Path, spec: JobSpec) -> set[str]:
-        """Return the keys of the test examples that the live adapter answered and users praised."""
+    def _winners(folder: Path, examples: Sequence[Example], spec: JobSpec) -> set[str]:
+        """Return the keys of the version's test `examples` that the live adapter won."""
         path = folder / "test.parquet"
         columns = set(parquet.read_schema(path).names)
         if not spec.gate.wins or not {"messages", "interaction_id"} <= columns:
             return set()
         won = set(spec.gate.wins)
         ids = parquet.read_table(path, columns=["interaction_id"]).column(0).to_pylist()
-        examples = load_split(folder, "test")
         return {one.key for one, id_ in zip(examples, ids, strict=True) if id_ in won}
 
 

@@ -85,6 +85,17 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedSuite:
+    """A suite's scores, how far apart both models are (None: nobody to compare with), and what
+    follows.
+    """
+
+    scores: SuiteScores
+    difference: Difference | None
+    found: Found
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluated:
     """All that was measured: losses by set, scores by suite, and what answering took by model."""
 
@@ -95,7 +106,8 @@ class Evaluated:
 
 def decide(evaluated: Evaluated, rules: GateSettings) -> GateVerdict:
     """Return one verdict over all sets and suites: the worst that was found, and why."""
-    found = list(_look(evaluated, rules))
+    suites = {name: judge_suite(scores, rules) for name, scores in evaluated.suites.items()}
+    found = list(_look(evaluated, suites, rules))
     if not found:
         found = [Found("gate", "fail", "nothing was evaluated: the dataset has no test split")]
     decision = max(found, key=lambda one: SEVERITY[one.decision]).decision
@@ -105,14 +117,13 @@ def decide(evaluated: Evaluated, rules: GateSettings) -> GateVerdict:
         decision,
         tuple(f"{one.about}: {one.reason}" for one in told),
         {name: _set_numbers(*pair, rules) for name, pair in evaluated.sets.items()},
-        {name: suite_numbers(scores, rules) for name, scores in evaluated.suites.items()},
+        {name: suite_numbers(judged) for name, judged in suites.items()},
     )
 
 
-def suite_numbers(scores: SuiteScores, rules: GateSettings) -> dict[str, Any]:
+def suite_numbers(judged: JudgedSuite) -> dict[str, Any]:
     """Return what a suite came to, as plain JSON values."""
-    found = judge_suite(scores, rules)
-    difference = _difference(scores, rules)
+    scores, difference, found = judged.scores, judged.difference, judged.found
     own, other = mean(scores.candidate), mean(scores.other)
     return {
         "decision": found.decision if scores.suite.worst != "report" else "report",
@@ -133,8 +144,17 @@ def suite_numbers(scores: SuiteScores, rules: GateSettings) -> dict[str, Any]:
     }
 
 
-def judge_suite(scores: SuiteScores, rules: GateSettings) -> Found:
+def judge_suite(scores: SuiteScores, rules: GateSettings) -> JudgedSuite:
     """Return what the scores of one suite mean; what its `worst` allows at most."""
+    difference = (
+        paired_bootstrap(scores.candidate, scores.other, level=rules.level)
+        if scores.other
+        else None
+    )
+    return JudgedSuite(scores, difference, _found(scores, difference))
+
+
+def _found(scores: SuiteScores, difference: Difference | None) -> Found:
     suite = scores.suite
     if scores.skipped is not None:
         return Found(suite.name, "pass", f"not asked: {scores.skipped}")
@@ -143,7 +163,7 @@ def judge_suite(scores: SuiteScores, rules: GateSettings) -> Found:
         # the obligatory test set is judged by its evaluation, where too few are a failure
         return Found(suite.name, "pass", f"nothing said: {few}")
     found = max(
-        (*_floor(scores), *_comparison(scores, rules)), key=lambda one: SEVERITY[one.decision]
+        (*_floor(scores), *_comparison(scores, difference)), key=lambda one: SEVERITY[one.decision]
     )
     if suite.worst == "report":
         return Found(suite.name, "pass", found.reason)
@@ -152,16 +172,18 @@ def judge_suite(scores: SuiteScores, rules: GateSettings) -> Found:
     return found
 
 
-def _look(evaluated: Evaluated, rules: GateSettings) -> Iterator[Found]:
+def _look(
+    evaluated: Evaluated, suites: Mapping[str, JudgedSuite], rules: GateSettings
+) -> Iterator[Found]:
     for name, pair in evaluated.sets.items():
         scored = name in evaluated.suites and not evaluated.suites[name].skipped
         faults = _faults(*pair, rules, score_too=not scored)
         yield from (Found(name, "fail", fault) for fault in faults)
         if not faults:
             yield Found(name, "pass", _praise(*pair))
-    for scores in evaluated.suites.values():
-        if scores.skipped is None:
-            yield judge_suite(scores, rules)
+    for judged in suites.values():
+        if judged.scores.skipped is None:
+            yield judged.found
     yield from _slowness(evaluated.answering, rules)
 
 
@@ -178,9 +200,9 @@ def _floor(scores: SuiteScores) -> Iterator[Found]:
         yield Found(name, "pass", f"{told}, at least {least:g} is asked")
 
 
-def _comparison(scores: SuiteScores, rules: GateSettings) -> Iterator[Found]:
+def _comparison(scores: SuiteScores, difference: Difference | None) -> Iterator[Found]:
     """Yield what the difference to the other model means."""
-    suite, difference = scores.suite, _difference(scores, rules)
+    suite = scores.suite
     if difference is None:
         if suite.min_score is None:
             yield Found(suite.name, "pass", f"{suite.metric} {mean(scores.candidate):.3f}")
@@ -219,12 +241,6 @@ def _allowed_drop(suite: Suite, other: float) -> float:
     if suite.min_kept is not None:
         return (1.0 - suite.min_kept) * other
     return suite.max_drop or 0.0
-
-
-def _difference(scores: SuiteScores, rules: GateSettings) -> Difference | None:
-    if not scores.other:
-        return None
-    return paired_bootstrap(scores.candidate, scores.other, level=rules.level)
 
 
 def _slowness(answering: Mapping[str, Answering], rules: GateSettings) -> Iterator[Found]:

@@ -7,13 +7,14 @@ Registry". Writes nothing.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.clock import utc_now
 from core.files import folder_sha256
 from feedback.tables import Adapter, DatasetVersion, Run
+from retrain.gate.conclusion import gate_facts
 from retrain.gate.verdict import GateVerdict
 from retrain.registry.ledger import UNHASHED
 from retrain.runs.spec import JobResult
@@ -62,7 +63,7 @@ def adapter_row(folder: Path, finished: FinishedRun) -> Adapter:
         rank=finished.rank,
         method=finished.method,
         servable=not finished.unservable,
-        gate=_gate(finished),
+        gate=gate_facts(finished.verdict, finished.result, finished.run.parent_adapter or BASE),
         model_metadata=metadata,
         created_by=finished.created_by,
     )
@@ -116,20 +117,4 @@ def _metadata(name: str, finished: FinishedRun) -> dict[str, Any]:
             "continues": finished.continues,
             "seconds": result.seconds,
         },
-    }
-
-
-def _gate(finished: FinishedRun) -> dict[str, Any]:
-    """Return the verdict, with the held-out examples that were answered worse, by their hashes.
-
-    Curation samples what is like them for review: hashes, since a person may ask to be erased.
-    """
-    compared_with = finished.run.parent_adapter or BASE
-    pairs = finished.result.evaluations.values()
-    failed = sorted({key for pair in pairs for key in pair.failed})
-    return finished.verdict.as_dict() | {
-        "compared_with": compared_with,
-        "failed": failed,
-        "answered_by": finished.result.answered_by,
-        "answering": {k: asdict(one) for k, one in finished.result.answering.items()},
     }

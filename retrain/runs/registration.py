@@ -6,7 +6,6 @@ Knows nothing of processes: whoever ran the job, it ends here.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from core.settings import Settings
 from feedback.store import Store
 from feedback.tables import Adapter, Run
 from retrain.gate.answering import forget_answers
-from retrain.gate.judging import judged
+from retrain.gate.conclusion import conclude
 from retrain.gate.report import write_evaluation
-from retrain.gate.verdict import Evaluated, decide
 from retrain.registry import ledger
 from retrain.registry.record import BASE, FinishedRun, run_metrics
 from retrain.registry.servability import servability
@@ -39,10 +37,7 @@ def register_result(
 
     Raises: AdapterRefused for pickles and for an adapter of another base model.
     """
-    suites = judged(_folder(store, run_id), result.suites, settings.gate.judge, _tell_judging)
-    result = replace(result, suites=suites)
-    pairs = {name: (pair.candidate, pair.live) for name, pair in result.evaluations.items()}
-    verdict = decide(Evaluated(pairs, suites, result.answering), settings.gate)
+    result, verdict = conclude(_folder(store, run_id), result, settings.gate)
     with store.session() as session:
         run = session.get_one(Run, run_id)
         trained = trained_folder(Path(run.folder))
@@ -87,7 +82,3 @@ def _judging_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings that a run is judged by; keys are no part of them."""
     gate = settings.gate.model_dump(mode="json", exclude={"judge": {"api_key"}})
     return {"retrain": settings.retrain.model_dump(mode="json"), "gate": gate}
-
-
-def _tell_judging(done: int, total: int) -> None:
-    log.info("gate_judging", judged=done, of=total)
