@@ -6,6 +6,8 @@ Thin, as `loop.cli`: each opens the parts and calls the conductor or a report.
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -146,11 +148,8 @@ def canary_pause(
     as_json: AsJson = False,
 ) -> None:
     """Send everyone to the baseline until somebody decides."""
-    from loop.wiring import open_parts
-
-    require_words(by=by, reason=reason)
-    with open_parts(settings_of(context)) as parts:
-        row = _conductor(parts).pause(rollout, operator=by, reason=reason)
+    with _by_hand(context, by=by, reason=reason) as conductor:
+        row = conductor.pause(rollout, operator=by, reason=reason)
     _tell_moved(row, as_json)
 
 
@@ -163,11 +162,8 @@ def canary_resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with a paused rollout where it was."""
-    from loop.wiring import open_parts
-
-    require_words(by=by, reason=reason)
-    with open_parts(settings_of(context)) as parts:
-        row = _conductor(parts).resume(rollout, operator=by, reason=reason)
+    with _by_hand(context, by=by, reason=reason) as conductor:
+        row = conductor.resume(rollout, operator=by, reason=reason)
     _tell_moved(row, as_json)
 
 
@@ -179,11 +175,8 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Promote a canary by hand; the watch still follows."""
-    from loop.wiring import open_parts
-
-    require_words(by=by, reason=reason)
-    with open_parts(settings_of(context)) as parts:
-        row = _conductor(parts).promote(rollout, operator=by, reason=reason)
+    with _by_hand(context, by=by, reason=reason) as conductor:
+        row = conductor.promote(rollout, operator=by, reason=reason)
     _tell_moved(row, as_json)
 
 
@@ -195,12 +188,19 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Take an adapter out of traffic by hand."""
+    with _by_hand(context, by=by, reason=reason) as conductor:
+        row = conductor.roll_back(rollout, operator=by, reason=reason)
+    _tell_moved(row, as_json)
+
+
+@contextmanager
+def _by_hand(context: typer.Context, *, by: str, reason: str) -> Generator[Conductor]:
+    """Give the conductor to somebody who says who they are and why."""
     from loop.wiring import open_parts
 
     require_words(by=by, reason=reason)
     with open_parts(settings_of(context)) as parts:
-        row = _conductor(parts).roll_back(rollout, operator=by, reason=reason)
-    _tell_moved(row, as_json)
+        yield _conductor(parts)
 
 
 def _conductor(parts: Parts) -> Conductor:
