@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from litestar import Request, get
 from litestar.response import Template
@@ -45,6 +45,7 @@ LAG_EVERY_S = 5.0  # counting what waits reads the spools' files
 BEHIND_RECORDS = 10_000  # our choice: some seconds of ingest's work (docs/experiments.md)
 
 State = Literal["busy", "idle", "good", "bad"]
+Owned = TypeVar("Owned", DatasetVersion, Run, Adapter, Rollout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +92,20 @@ def stages(session: Session, application: str, looks: Looks) -> Iterator[Stage]:
     yield _serving(session, owner)
     yield _log(session, application, looks.lag.known(""))
     yield _review(session, application)
-    dataset = session.exec(
-        select(DatasetVersion)
-        .where(DatasetVersion.application == application)
-        .order_by(col(DatasetVersion.created_at).desc())
-        .limit(1)
-    ).first()
+    dataset = _newest(session, DatasetVersion, DatasetVersion.created_at, application)
     yield _dataset(dataset)
     yield _policy(dataset, looks.plan.value(application) if dataset else "")
-    run = session.exec(
-        select(Run)
-        .where(Run.application == application)
-        .order_by(col(Run.started_at).desc())
-        .limit(1)
-    ).first()
+    run = _newest(session, Run, Run.started_at, application)
     yield _run(run)
-    adapter = session.exec(
-        select(Adapter)
-        .where(Adapter.application == application)
-        .order_by(col(Adapter.created_at).desc())
-        .limit(1)
-    ).first()
+    adapter = _newest(session, Adapter, Adapter.created_at, application)
     yield _gate(adapter)
     yield _rollout(session, application)
+
+
+def _newest(session: Session, table: type[Owned], when: datetime, application: str) -> Owned | None:
+    """Return the application's newest row by the column `when`."""
+    mine = select(table).where(table.application == application)
+    return session.exec(mine.order_by(col(when).desc()).limit(1)).first()
 
 
 def _serving(session: Session, owner: Application | None) -> Stage:
@@ -209,12 +201,7 @@ def _gate(adapter: Adapter | None) -> Stage:
 
 
 def _rollout(session: Session, application: str) -> Stage:
-    rollout = session.exec(
-        select(Rollout)
-        .where(Rollout.application == application)
-        .order_by(col(Rollout.created_at).desc())
-        .limit(1)
-    ).first()
+    rollout = _newest(session, Rollout, Rollout.created_at, application)
     if rollout is None:
         return Stage("Canary", "idle", "no rollout yet")
     verdict = session.exec(
@@ -244,12 +231,7 @@ def _plan(parts: Parts, application: str) -> str:
     from loop.turn import plan_training  # 0.3 s that a start need not wait for
 
     with parts.store.session() as session:
-        dataset = session.exec(
-            select(DatasetVersion)
-            .where(DatasetVersion.application == application)
-            .order_by(col(DatasetVersion.created_at).desc())
-            .limit(1)
-        ).first()
+        dataset = _newest(session, DatasetVersion, DatasetVersion.created_at, application)
     if dataset is None:
         return ""
     try:
