@@ -31,10 +31,11 @@ class Cost:
     seconds: float
     cpu_s: float
     peak_mb: float
+    stopped: bool = False  # before its end, because it took too long
 
 
-def run(module: str, words: Sequence[str], log: Path) -> Cost:
-    """Run `python -m module words` to its end, both outputs in `log`.
+def run(module: str, words: Sequence[str], log: Path, limit_s: float | None = None) -> Cost:
+    """Run `python -m module words` to its end, or for so long; both outputs in `log`.
 
     Raises: RuntimeError with the log's last lines when it fails.
     """
@@ -47,16 +48,29 @@ def run(module: str, words: Sequence[str], log: Path) -> Cost:
             env=os.environ | ENVIRONMENT,
         )
         try:
+            stopped = limit_s is not None and not _ends_within(child, limit_s)
+            if stopped:
+                child.kill()
             _, status, used = os.wait4(child.pid, 0)
         except BaseException:
             child.kill()
             raise
     child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
+    if child.returncode and not stopped:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise RuntimeError(f"{module} ended with {child.returncode}:\n{tail}")
     cpu_s = used.ru_utime + used.ru_stime
-    return Cost(began, time.monotonic() - start, cpu_s, used.ru_maxrss / 1024)
+    return Cost(began, time.monotonic() - start, cpu_s, used.ru_maxrss / 1024, stopped)
+
+
+def _ends_within(child: subprocess.Popen[bytes], limit_s: float) -> bool:
+    """Wait for a process, and leave its end to be taken by who asks what it used."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return True
+        time.sleep(LOOK_EVERY_S)
+    return False
 
 
 def run_killed(module: str, words: Sequence[str], log: Path, when: Callable[[], bool]) -> None:

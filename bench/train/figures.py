@@ -20,7 +20,8 @@ GOAL_KEPT = 0.98  # of the general questions that the adapter answered before an
 GOAL_ANSWERS = 1.0  # vLLM's answers/s to those of transformers' `generate`
 
 OURS = "recipe"
-PLAIN = ("TRL, defaults", "TRL, float32")
+ON_CPU = "TRL, float32"  # what TRL's help says a CPU needs
+PLAIN = (ON_CPU, "TRL, defaults")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class Extent:
     batch_size: int = 8  # guide, Batch Size: 1-8 per device
     save_steps: int = 4  # the held-out loss is measured so often, on each side
     plain: tuple[str, ...] = PLAIN
+    # a plain script that takes more than so many of our trainings is stopped: bfloat16 where the
+    # processor only emulates it takes ten minutes a step. Our choice
+    patience: float = 4.0
     prompts: int = 32  # answered by the gate's engine and by `generate`
     answer_tokens: int = 32
     answer_rounds: int = 2

@@ -36,6 +36,8 @@ def print_result(console: Console, result: Numbers) -> None:
     trainings: Numbers = result.get("training", {}).get("trainings", {})
     if trainings:
         console.print(_trainings_table(result["training"]))
+        for name, seconds in result["training"]["stopped_after_s"].items():
+            console.print(f"{name}: stopped after {seconds:.0f} s, not compared", highlight=False)
     keeping: Numbers = result.get("keeping", {})
     if keeping:
         kill, increment = keeping["kill"], keeping["increment"]

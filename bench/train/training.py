@@ -11,7 +11,7 @@ import pyarrow.parquet as parquet
 
 from bench.train.children import WEIGHTS, Cost, heldout_losses, run, saved
 from bench.train.corpus import write_corpus
-from bench.train.figures import OURS, PLAIN, Extent, Training, compared
+from bench.train.figures import ON_CPU, OURS, Extent, Training, compared
 from retrain.runs.spec import CHECKPOINT_FOLDER
 
 Say = Callable[[str], None]
@@ -23,11 +23,19 @@ def measure_training(folder: Path, model: Path, extent: Extent, say: Say) -> dic
     tokens = _tokens(dataset, model) * extent.epochs
     costs: dict[str, Cost] = {}
     steps: dict[str, list[tuple[int, Path]]] = {}
+    stopped: dict[str, float] = {}
     for number, name in enumerate((OURS, *extent.plain)):
         output = folder / f"training-{number}"
-        costs[name] = _train(name, dataset, model, output, extent)
+        limit_s = None if name == OURS else extent.patience * costs[OURS].seconds
+        cost = run(
+            *_words(name, dataset, model, output, extent), output.with_suffix(".log"), limit_s
+        )
+        say(f"{name}: {cost.seconds:.0f} s, {cost.peak_mb:,.0f} MB{', stopped' * cost.stopped}")
+        if cost.stopped:
+            stopped[name] = cost.seconds
+            continue
+        costs[name] = cost
         steps[name] = saved(output / CHECKPOINT_FOLDER if name == OURS else output)
-        say(f"{name}: {costs[name].seconds:.0f} s, {costs[name].peak_mb:,.0f} MB")
     adapters = [path for found in steps.values() for _, path in found]
     losses = heldout_losses(dataset, model, adapters, folder / "heldout.log")
     trainings = {name: _seen(costs[name], steps[name], losses, tokens) for name in costs}
@@ -35,19 +43,22 @@ def measure_training(folder: Path, model: Path, extent: Extent, say: Say) -> dic
         "conversations": extent.train,
         "tokens": tokens,
         "trainings": {name: asdict(training) for name, training in trainings.items()},
+        "stopped_after_s": stopped,
         "compared": compared(trainings, losses["base"]),
     }
 
 
-def _train(name: str, dataset: Path, model: Path, output: Path, extent: Extent) -> Cost:
+def _words(
+    name: str, dataset: Path, model: Path, output: Path, extent: Extent
+) -> tuple[str, list[str]]:
+    """Return the module that trains, and its arguments."""
     words = [
         *(str(dataset), str(model), str(output)),
         *("--epochs", str(extent.epochs), "--batch-size", str(extent.batch_size)),
         *("--save-steps", str(extent.save_steps)),
-        *(["--cpu"] if name == PLAIN[1] else []),
+        *(["--cpu"] if name == ON_CPU else []),
     ]
-    module = "bench.train.recipe_run" if name == OURS else "bench.train.plain_trl"
-    return run(module, words, output.with_suffix(".log"))
+    return ("bench.train.recipe_run" if name == OURS else "bench.train.plain_trl"), words
 
 
 def _seen(

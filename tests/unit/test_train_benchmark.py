@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.train.children import run
 from bench.train.corpus import SYSTEM, write_corpus
 from bench.train.figures import (
     OURS,
@@ -117,3 +118,17 @@ def test_a_kill_costs_steps_and_loss() -> None:
     worse = told_of_kill({"killed_at": 13, "resumed_from": 8, "interval": 4}, 1.02, 1.0)
     names = {one.name: one for one in goals({"keeping": {"kill": worse, "increment": {}}})}
     assert not any(one.met for one in names.values())
+
+
+def test_a_script_that_takes_too_long_is_stopped_and_told(tmp_path: Path) -> None:
+    """An emulated number format must not keep the benchmark for hours; others are waited for."""
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(600)\n")
+    (tmp_path / "quick.py").write_text("print('done')\n")
+    log = tmp_path / "log"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        slow = run("slow", [], log, limit_s=0.5)
+        quick = run("quick", [], log, limit_s=60.0)
+    assert (slow.stopped, quick.stopped) == (True, False)
+    assert slow.seconds < 60.0
+    assert log.read_text() == "done\n"
