@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 
 from core.sections import Positive, Section
+
+# How the processes of one training share the work, and who starts them: see retrain/parallel.
+Strategy = Literal["ddp", "zero1", "zero2", "zero3", "fsdp"]
+Starter = Literal["torchrun", "accelerate"]
 
 
 class LocalSettings(Section):
@@ -24,7 +29,7 @@ class KubernetesJobSettings(Section):
     account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
     claim: str = "ratchet-data"  # a PersistentVolumeClaim that several pods may write
     service_account: str | None = None
-    gpus: int = Field(default=1, ge=0)
+    gpus: int = Field(default=1, ge=0)  # of the pod, one process for each
     gpu_resource: str = "nvidia.com/gpu"
     memory: str = "32Gi"
     cpu: str = "4"
@@ -39,6 +44,7 @@ class SlurmSettings(Section):
     partition: str | None = None
     account: str | None = None
     gres: str = "gpu:1"  # empty: none
+    processes: Positive = 1  # as many as gres has GPUs
     cpus: Positive = 4
     memory: str = "32G"
     time_limit: str = "1-00:00:00"  # days-hours:minutes:seconds
@@ -50,7 +56,7 @@ class RayLaunchSettings(Section):
     """A task per run on a Ray cluster; `data_dir` must be on a file system of all nodes."""
 
     address: str = "auto"  # of the cluster; `local` starts one here
-    gpus: float = Field(default=1.0, ge=0.0)
+    gpus: float = Field(default=1.0, ge=0.0)  # of the task, one process for each
     cpus: float = Field(default=1.0, gt=0.0)
 
 
@@ -109,4 +115,7 @@ class LaunchersSettings(Section):
     azureml: AzureMLSettings = AzureMLSettings()
     vertex: VertexSettings = VertexSettings()
     hosted: HostedSettings = HostedSettings()
+    strategy: Strategy = "ddp"  # of several processes: what is held in parts, not copied
+    offload: bool = False  # with zero or fsdp: the parts wait in the host's memory, slower
+    starter: Starter = "torchrun"  # of several processes; accelerate starts the same
     poll_s: float = Field(default=2.0, gt=0.0)  # between two looks at a job elsewhere

@@ -50,12 +50,19 @@ def launch_spec(
     from loop.wiring import open_parts
     from retrain.launchers.managed import specify
     from retrain.runs.runner import find_run
+    from retrain.runs.spec import parallel_of
 
     if on not in CLOUDS:
         raise RequestError(f"--on is {on!r}: use one of {', '.join(CLOUDS)}", field="on")
     with open_parts(settings_of(context)) as parts, parts.store.session() as session:
-        run_id = find_run(session, run).id
-        made = specify(on, run_id, parts.settings.launchers, max_s=round(hours * 3600))  # type: ignore[arg-type]
+        found = find_run(session, run)
+        made = specify(
+            on,  # type: ignore[arg-type]
+            found.id,
+            parts.settings.launchers,
+            max_s=round(hours * 3600),
+            parallel=parallel_of(Path(found.folder)),
+        )
     write_atomic(into / made.file, made.text)
     if as_json:
         print_json({"file": str(into / made.file), "submit": made.submit})

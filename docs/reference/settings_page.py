@@ -30,6 +30,8 @@ KINDS = {
     "Alpha": "between 0 and 1",
     "Port": "1 to 65535",
     "RedactionMode": "`full`, `redacted` or `metadata_only`",
+    "Strategy": "`ddp`, `zero1`, `zero2`, `zero3` or `fsdp`",
+    "Starter": "`torchrun` or `accelerate`",
     "SecretStr": "secret",
     "Path": "path",
     "str": "text",

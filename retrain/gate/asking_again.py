@@ -30,7 +30,7 @@ from retrain.recipe import Recipe, load_recipe
 from retrain.registry import ledger
 from retrain.registry.record import BASE
 from retrain.runs.assembly import TrainRequest, find_dataset, job_for
-from retrain.runs.devices import find_devices, held_device
+from retrain.runs.devices import find_devices, held_devices
 from retrain.runs.job import OUTCOME_FILE
 from retrain.runs.progress import TrainProgress
 from retrain.runs.spec import ADAPTER_FOLDER, MODEL_FOLDER, JobResult, JobSpec, TrainOutcome
@@ -66,13 +66,13 @@ def ask_again(store: Store, settings: Settings, again: Again, progress: Progress
         ledger.verify(adapter)
         spec, against = _job(session, settings, adapter, again, folder.name)
         _lay_out(session, folder, spec, adapter)
-    with held_device(
+    with held_devices(
         settings.data_dir,
         find_devices(),
         my_turn=lambda: True,
         waiting=lambda: progress(TrainProgress("queue")),
-    ):
-        LocalLauncher().run(folder, progress, lambda: False)
+    ) as held:
+        LocalLauncher(held).run(folder, progress, lambda: False)
     result = JobResult.read(folder)
     if result is None:
         raise GateError(f"evaluation {folder.name} ended without a result: see {folder}")

@@ -15,7 +15,7 @@ def launcher_for(settings: Settings) -> Launcher:
     places = settings.launchers
     match settings.retrain.launcher:
         case "local":
-            return LocalLauncher(places.local.processes)
+            return LocalLauncher()
         case "kubernetes":
             return KubernetesLauncher(
                 places.kubernetes, settings.data_dir.resolve(), poll_s=places.poll_s

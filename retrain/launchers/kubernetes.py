@@ -11,6 +11,7 @@ Source: Kubernetes API reference, Job v1. Not run on a cluster here: tested agai
 from __future__ import annotations
 
 import json
+import shlex
 import ssl
 import urllib.error
 import urllib.request
@@ -21,7 +22,9 @@ from typing import Any
 from core.errors import SettingsError, TrainingError
 from core.launcher_settings import KubernetesJobSettings
 from retrain.launchers.following import Stopped, Tell, follow
-from retrain.runs.spec import LOG_FILE
+from retrain.parallel.plan import ALONE, Parallel
+from retrain.parallel.starting import module_arguments
+from retrain.runs.spec import LOG_FILE, parallel_of
 
 TIMEOUT_S = 30.0
 ERROR_CHARS = 300
@@ -34,8 +37,11 @@ def job_name(folder: Path) -> str:
     return f"ratchet-run-{folder.name}".lower()[:63].rstrip("-")
 
 
-def job_manifest(folder: Path, data_dir: Path, settings: KubernetesJobSettings) -> dict[str, Any]:
+def job_manifest(
+    folder: Path, data_dir: Path, settings: KubernetesJobSettings, parallel: Parallel = ALONE
+) -> dict[str, Any]:
     """Return the Job that trains what the run's folder asks for. Pure."""
+    job = shlex.join(["python", *module_arguments(parallel)])
     labels = {"app.kubernetes.io/name": "ratchet-train", "ratchet/run": folder.name}
     limits = {"memory": settings.memory, "cpu": settings.cpu}
     if settings.gpus:
@@ -44,7 +50,7 @@ def job_manifest(folder: Path, data_dir: Path, settings: KubernetesJobSettings) 
         "name": "train",
         "image": settings.image,
         # the log lies beside the run, as everywhere; `exec` hands signals on
-        "command": ["sh", "-c", f'exec python -m retrain.runs.job "$0" 2>> "$0/{LOG_FILE}"'],
+        "command": ["sh", "-c", f'exec {job} "$0" 2>> "$0/{LOG_FILE}"'],
         "args": [str(folder)],
         "env": [{"name": "HF_HUB_OFFLINE", "value": "1"}],
         "resources": {"limits": limits, "requests": dict(limits)},
@@ -90,7 +96,8 @@ class KubernetesLauncher:
         Raises: TrainingError; SettingsError without an account.
         """
         job = _Job(self.settings, job_name(folder))
-        job.begin(job_manifest(folder, self.data_dir, self.settings))
+        parallel = parallel_of(folder)
+        job.begin(job_manifest(folder, self.data_dir, self.settings, parallel))
         follow(folder, job, tell, stopped, every_s=self.poll_s)
 
 

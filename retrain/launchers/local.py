@@ -1,8 +1,9 @@
 """A training as a process of this machine, or as several that share the work.
 
 A run's folder goes in; `python -m retrain.runs.job` trains it, its standard output is the progress.
-A crash there is only an error here. With `processes` above one, torch's own launcher starts so many
-(one per GPU; on CPU they talk by gloo), and the first of them speaks for all.
+A crash there is only an error here. Where `job.json` asks for several, torch's own launcher starts
+so many (one per GPU; on CPU they talk by gloo), and the first of them speaks for all. They see only
+the GPUs that the run holds.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from typing import IO
 
 from core.errors import TrainingError
 from retrain.launchers.following import Stopped, Tell
+from retrain.parallel.starting import module_arguments
+from retrain.runs.devices import visible
 from retrain.runs.job import EXIT_TOLD
 from retrain.runs.progress import parse_line
 from retrain.runs.ranks import forget_words, last_words
-from retrain.runs.spec import LOG_FILE
+from retrain.runs.spec import LOG_FILE, parallel_of
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
-MODULE = "retrain.runs.job"
 # for the process to end by itself; torch's launcher gives those that it started 30 s of their own
 STOP_TIMEOUT_S = 40.0
 LOOK_EVERY_S = 0.2  # at whether it shall be stopped
@@ -37,7 +39,7 @@ TOLD_LINES = 15  # of the job's log, when it dies without saying why
 class LocalLauncher:
     """Runs jobs here."""
 
-    processes: int = 1
+    devices: tuple[str, ...] = ()  # that the run holds; none: it may use what it finds
     name: str = "local"
 
     def run(self, folder: Path, tell: Tell, stopped: Stopped) -> None:
@@ -48,11 +50,11 @@ class LocalLauncher:
         forget_words(folder)
         with (folder / LOG_FILE).open("a") as log_file:
             process = subprocess.Popen(
-                self._command(folder),
+                [sys.executable, *module_arguments(parallel_of(folder)), str(folder)],
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 text=True,
-                env=os.environ | {"PYTHONPATH": _python_path()},
+                env=visible(self.devices) | os.environ | {"PYTHONPATH": _python_path()},
             )
             try:
                 with _ended_when(stopped, process) as was_stopped:
@@ -64,13 +66,6 @@ class LocalLauncher:
             raise TrainingError(f"run {folder.name} was cancelled; its checkpoints are kept")
         if code != 0:
             raise TrainingError(f"run {folder.name} failed: {_last_words(folder / LOG_FILE, code)}")
-
-    def _command(self, folder: Path) -> list[str]:
-        job = ["-m", MODULE, str(folder)]
-        if self.processes == 1:
-            return [sys.executable, *job]
-        several = ["-m", "torch.distributed.run", "--standalone", "--nnodes=1"]
-        return [sys.executable, *several, f"--nproc-per-node={self.processes}", *job]
 
 
 @contextmanager

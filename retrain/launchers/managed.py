@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,11 @@ from core.launcher_settings import (
     SageMakerSettings,
     VertexSettings,
 )
+from retrain.parallel.plan import ALONE, Parallel
+from retrain.parallel.starting import module_arguments
 
 Cloud = Literal["sagemaker", "azureml", "vertex"]
 
-MODULE = "retrain.runs.job"
 DAY_S = 86_400
 SPOT_WAIT = 2  # times its own duration a spot job may take with its interruptions. Our choice
 
@@ -46,23 +48,32 @@ class Specification:
 
 
 def specify(
-    cloud: Cloud, run_id: str, settings: LaunchersSettings, *, max_s: int = DAY_S
+    cloud: Cloud,
+    run_id: str,
+    settings: LaunchersSettings,
+    *,
+    max_s: int = DAY_S,
+    parallel: Parallel = ALONE,
 ) -> Specification:
     """Return the job for a run whose folder lies at `runs/RUN_ID` in the cloud's storage.
 
-    `max_s` is how long it may take, in seconds.
+    `max_s` is how long it may take, in seconds; `parallel` is the run's own, of its `job.json`:
+    how many processes the machine starts, and how they share the work.
 
     Raises: SettingsError for what the SDK finds wrong, or when it is not installed.
     """
+    job = ["python", *module_arguments(parallel)]
     makers: dict[Cloud, Callable[[], Specification]] = {
-        "sagemaker": lambda: _sagemaker(run_id, settings.sagemaker, max_s),
-        "azureml": lambda: _azureml(run_id, settings.azureml, max_s),
-        "vertex": lambda: _vertex(run_id, settings.vertex, max_s),
+        "sagemaker": lambda: _sagemaker(run_id, settings.sagemaker, job, max_s),
+        "azureml": lambda: _azureml(run_id, settings.azureml, job, max_s),
+        "vertex": lambda: _vertex(run_id, settings.vertex, job, max_s),
     }
     return makers[cloud]()
 
 
-def _sagemaker(run_id: str, settings: SageMakerSettings, max_s: int) -> Specification:
+def _sagemaker(
+    run_id: str, settings: SageMakerSettings, job: list[str], max_s: int
+) -> Specification:
     _require("launchers.sagemaker", role=settings.role, image=settings.image)
     _require("launchers.sagemaker", bucket=settings.bucket)
     place = f"{settings.bucket.rstrip('/')}/runs/{run_id}"
@@ -76,7 +87,7 @@ def _sagemaker(run_id: str, settings: SageMakerSettings, max_s: int) -> Specific
         "AlgorithmSpecification": {
             "TrainingImage": settings.image,
             "TrainingInputMode": "File",
-            "ContainerEntrypoint": ["python", "-m", MODULE],
+            "ContainerEntrypoint": job,
             "ContainerArguments": [folder],
         },
         "CheckpointConfig": {"S3Uri": place, "LocalPath": folder},
@@ -106,7 +117,7 @@ def _sagemaker(run_id: str, settings: SageMakerSettings, max_s: int) -> Specific
     )
 
 
-def _azureml(run_id: str, settings: AzureMLSettings, max_s: int) -> Specification:
+def _azureml(run_id: str, settings: AzureMLSettings, start: list[str], max_s: int) -> Specification:
     _require("launchers.azureml", environment=settings.environment, compute=settings.compute)
     ml = _sdk("azure.ai.ml", "azureml", "azure-ai-ml")
     place = f"azureml://datastores/{settings.datastore}/paths/ratchet/runs/{run_id}"
@@ -115,7 +126,7 @@ def _azureml(run_id: str, settings: AzureMLSettings, max_s: int) -> Specificatio
         "name": f"ratchet-{run_id}",
         "experiment_name": settings.experiment,
         "display_name": f"Ratchet run {run_id}",
-        "command": f"python -m {MODULE} ${{{{outputs.run}}}}",
+        "command": f"{shlex.join(start)} ${{{{outputs.run}}}}",
         # read and written in place: what it holds before is what the job is asked for
         "outputs": {"run": {"type": "uri_folder", "path": place, "mode": "rw_mount"}},
         "environment": settings.environment,
@@ -135,7 +146,7 @@ def _azureml(run_id: str, settings: AzureMLSettings, max_s: int) -> Specificatio
     return Specification("azureml", path.name, text, f"az ml job create --file {path.name}")
 
 
-def _vertex(run_id: str, settings: VertexSettings, max_s: int) -> Specification:
+def _vertex(run_id: str, settings: VertexSettings, job: list[str], max_s: int) -> Specification:
     _require("launchers.vertex", image=settings.image, bucket=settings.bucket)
     if not settings.bucket.startswith("gs://"):
         raise SettingsError(
@@ -156,7 +167,7 @@ def _vertex(run_id: str, settings: VertexSettings, max_s: int) -> Specification:
                 "replica_count": 1,
                 "container_spec": {
                     "image_uri": settings.image,
-                    "command": ["python", "-m", MODULE],
+                    "command": job,
                     "args": [folder],
                     "env": [{"name": "HF_HUB_OFFLINE", "value": "1"}],
                 },

@@ -19,7 +19,8 @@ from typing import Any
 from core.errors import SettingsError
 from core.launcher_settings import RayLaunchSettings
 from retrain.launchers.following import Stopped, Tell, follow
-from retrain.runs.spec import LOG_FILE
+from retrain.parallel.starting import module_arguments
+from retrain.runs.spec import LOG_FILE, parallel_of
 
 STOP_FILE = "stop"
 LOOK_EVERY_S = 0.5
@@ -57,7 +58,8 @@ def run_here(folder: str) -> int:
     """Run the job of `folder` on this node and return its exit code; runs in a Ray worker."""
     stop = Path(folder) / STOP_FILE
     environment = os.environ | {"PYTHONPATH": str(SOURCE_ROOT), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "retrain.runs.job", folder]
+    starting = module_arguments(parallel_of(Path(folder)))
+    command = [sys.executable, *starting, folder]
     with (
         (Path(folder) / LOG_FILE).open("a") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment) as process,

@@ -16,13 +16,15 @@ from pathlib import Path
 from core.errors import SettingsError, TrainingError
 from core.launcher_settings import SlurmSettings
 from retrain.launchers.following import Stopped, Tell, follow
-from retrain.runs.spec import LOG_FILE, RESULT_FILE
+from retrain.parallel.plan import ALONE, Parallel
+from retrain.parallel.starting import module_arguments
+from retrain.runs.spec import LOG_FILE, RESULT_FILE, parallel_of
 
 SCRIPT_FILE = "job.sbatch"
 TIMEOUT_S = 60.0
 
 
-def batch_script(folder: Path, settings: SlurmSettings) -> str:
+def batch_script(folder: Path, settings: SlurmSettings, parallel: Parallel = ALONE) -> str:
     """Return the script that trains what the run's folder asks for. Pure."""
     options = {
         "job-name": f"ratchet-{folder.name}",
@@ -37,7 +39,7 @@ def batch_script(folder: Path, settings: SlurmSettings) -> str:
         "signal": "B:TERM@120",  # two minutes before its time is over
     }
     lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
-    command = shlex.join([settings.python, "-m", "retrain.runs.job", str(folder)])
+    command = shlex.join([settings.python, *module_arguments(parallel), str(folder)])
     log = shlex.quote(str(folder / LOG_FILE))
     body = ["export HF_HUB_OFFLINE=1", *settings.lines, f"exec {command} 2>> {log}"]
     return "\n".join(["#!/bin/bash", *lines, "set -eu", *body, ""])
@@ -57,7 +59,7 @@ class SlurmLauncher:
         Raises: TrainingError; SettingsError where SLURM's commands are missing.
         """
         script = folder / SCRIPT_FILE
-        script.write_text(batch_script(folder, self.settings))
+        script.write_text(batch_script(folder, self.settings, parallel_of(folder)))
         number = _ask("sbatch", "--parsable", str(script)).split(";")[0]
         follow(folder, _Job(number, folder), tell, stopped, every_s=self.poll_s)
 

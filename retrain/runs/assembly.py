@@ -21,6 +21,7 @@ from retrain.defaults import Size, adapted
 from retrain.gate.suite_files import load_suites
 from retrain.gate.wins import find_wins
 from retrain.model_shape import read_shape
+from retrain.parallel.plan import planned
 from retrain.policy import Mode
 from retrain.recipe import Recipe
 from retrain.recipe_rules import reward_faults
@@ -82,6 +83,7 @@ def job_for(
         reward_model=_reward_model(session, recipe),
         live_trainer=_trainer_of(session, live) if live else None,
         trackers=settings.retrain.trackers.settled().model_dump(mode="json"),
+        parallel=planned(settings),
     )
 
 

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from io import TextIOBase
 from pathlib import Path
@@ -23,6 +24,7 @@ import msgspec
 
 from core.errors import RatchetError, TrainingError
 from core.files import write_atomic
+from retrain.runs.orphans import die_with_parent
 from retrain.runs.progress import Reporter, SilentReporter, TrainProgress
 from retrain.runs.ranks import Ranks, leave_words, read_ranks, shared
 from retrain.runs.spec import Examined, JobResult, JobSpec, TrainOutcome, trained_folder
@@ -43,19 +45,22 @@ def run_job(reporter: Reporter, ranks: Ranks = ALONE) -> JobResult | None:
     """
     run_folder = reporter.folder
     spec = JobSpec.read(run_folder)
+    spec = replace(spec, parallel=replace(spec.parallel, processes=ranks.processes))
     recipe = spec.parsed_recipe()
     with reporter.phase("import"):
         import torch  # heavy, and only needed from here on
         from transformers.utils.logging import disable_progress_bar
 
         from retrain.gate import evaluation
+        from retrain.training.sharding import joined
 
         trainer = import_module(f"retrain.training.{recipe.trainer}")
     disable_progress_bar()
     torch.set_num_threads(max(1, spec.threads // ranks.processes))
     outcome = _finished_training(run_folder)
     if outcome is None:
-        outcome = trainer.train(spec, shared(recipe, ranks.processes), reporter)
+        with joined(spec.parallel, ranks):
+            outcome = trainer.train(spec, shared(recipe, ranks.processes), reporter)
         if ranks.first:
             write_atomic(run_folder / OUTCOME_FILE, msgspec.json.encode(outcome))
     if not ranks.first:
@@ -87,6 +92,8 @@ def main(arguments: Sequence[str]) -> int:
     # A thread that waits must not spin: with one core busy a step took 47 s, and 4 s so (measured).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     ranks = read_ranks()
+    if ranks.started:
+        die_with_parent()  # torch's launcher ends us when one of us dies, but who ends us for it?
     try:
         with _speaking(folder, ranks) as reporter:
             run_job(reporter, ranks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import pyarrow.parquet as parquet
 
 from core.errors import DataError, TrainingError
 from core.settings import Settings
+from retrain.parallel.rules import parallel_faults
 from retrain.recipe import Recipe
 from retrain.recipe_rules import HOT_SERVED
+from retrain.runs.devices import find_devices, wanted
 from retrain.runs.ranks import shared
 from retrain.runs.spec import JobSpec
 
@@ -32,7 +35,7 @@ def check_before_run(spec: JobSpec, recipe: Recipe, settings: Settings) -> None:
     """Return if nothing is known that would stop the run.
 
     Raises: DataError for a dataset that cannot be learnt from; TrainingError for a recipe whose
-    adapter could not be served, processes that cannot share its batches, or a disk without room.
+    adapter could not be served, processes that cannot share its work, or a disk without room.
     """
     _check_dataset(Path(spec.dataset), recipe)
     limit = settings.engine.max_lora_rank
@@ -42,8 +45,27 @@ def check_before_run(spec: JobSpec, recipe: Recipe, settings: Settings) -> None:
             "lower it, or raise engine.max_lora_rank"
         )
     if settings.retrain.launcher == "local":
-        shared(recipe, settings.launchers.local.processes)
+        wanted(spec.parallel.processes, find_devices())
+        _check_installed(spec)
+    check_parallel(spec, recipe)
     _check_room(spec, recipe, settings)
+
+
+def check_parallel(spec: JobSpec, recipe: Recipe) -> None:
+    """Return if the job's processes can share this recipe's work, as far as was tried.
+
+    Raises: TrainingError.
+    """
+    if faults := parallel_faults(spec.parallel, shared(recipe, spec.parallel.processes)):
+        raise TrainingError(f"recipe {recipe.name}: {'; '.join(faults)}")
+
+
+def _check_installed(spec: JobSpec) -> None:
+    if spec.parallel.by_deepspeed and find_spec("deepspeed") is None:
+        raise TrainingError(
+            f"launchers.strategy is {spec.parallel.strategy}, and DeepSpeed is not installed: "
+            "`DS_BUILD_OPS=0 pip install ratchet-llm[deepspeed]`, or set it to fsdp or ddp"
+        )
 
 
 def _check_dataset(folder: Path, recipe: Recipe) -> None:

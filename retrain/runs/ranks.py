@@ -1,8 +1,8 @@
 """Which of a run's processes this one is; torch's launcher says so, and here alone it is read.
 
-The environment goes in; `Ranks` comes out. The first process (rank 0) speaks for all: it alone
-holds the run's lock, tells progress, evaluates and writes results. The first that fails leaves its
-words in the run's folder. Knows nothing of torch.
+The environment goes in, `Ranks` comes out: no setting, since it differs by process (decision 0034).
+The first process (rank 0) speaks for all: it alone holds the run's lock, tells progress, evaluates
+and writes results. The first that fails leaves its words in the run's folder. No torch.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class Ranks:
 
     rank: int = 0
     processes: int = 1
+    local: int = 0  # among those of this machine: its GPU's number
+    started: bool = False  # by torch's launcher, with which it ends
 
     @property
     def first(self) -> bool:
@@ -43,7 +45,11 @@ class LastWords(msgspec.Struct, frozen=True):
 
 def read_ranks(environment: Mapping[str, str] = os.environ) -> Ranks:
     """Return which process this is: the only one, unless torch's launcher has started several."""
-    return Ranks(int(environment.get("RANK", "0")), int(environment.get("WORLD_SIZE", "1")))
+    rank, processes, local = (
+        int(environment.get(name, default))
+        for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+    )
+    return Ranks(rank, processes, local, started="RANK" in environment)
 
 
 def shared(recipe: Recipe, processes: int) -> Recipe:
@@ -63,7 +69,7 @@ def shared(recipe: Recipe, processes: int) -> Recipe:
     raise TrainingError(
         f"recipe {recipe.name}: neither gradient_accumulation {recipe.gradient_accumulation} nor "
         f"batch_size {recipe.batch_size} can be shared by {processes} processes: make one a "
-        f"multiple of {processes}, or set launchers.local.processes = 1"
+        f"multiple of {processes}, or use one process (launchers.local.processes = 1)"
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -39,12 +40,12 @@ from retrain.runs.cancelling import (
     cancellation_of,
     forget_cancellation,
 )
-from retrain.runs.devices import find_devices, held_device
+from retrain.runs.devices import find_devices, held_devices, wanted
 from retrain.runs.job import is_running
 from retrain.runs.preflight import check_before_run
 from retrain.runs.progress import TrainProgress
 from retrain.runs.registration import register_result
-from retrain.runs.spec import LOG_FILE, JobResult
+from retrain.runs.spec import LOG_FILE, JobResult, parallel_of
 from retrain.watching.reporting import report_ended_run
 
 REQUEST_FILE = "request.json"
@@ -188,9 +189,8 @@ def _carry_out(
     """Run the job and register its adapter; whatever stops it is written on the run's row."""
     folder = Path(run.folder)
     try:
-        with attended(folder), _device(store, settings, run, launcher, progress) as device:
-            _note_start(store, run.id, device)
-            launcher.run(folder, progress, lambda: cancellation_of(folder) is not None)
+        with attended(folder), _placed(store, settings, run, launcher, progress) as placed:
+            placed.run(folder, progress, lambda: cancellation_of(folder) is not None)
             return register_result(
                 store, settings, run.id, read_request(folder).created_by, _result(folder)
             )
@@ -211,17 +211,20 @@ def _silent(_: TrainProgress) -> None:
 
 
 @contextmanager
-def _device(
+def _placed(
     store: Store, settings: Settings, run: Run, launcher: Launcher, progress: Progress
-) -> Generator[str]:
-    """Give a device of this machine, in the order of the queue; clusters have queues of their own.
+) -> Generator[Launcher]:
+    """Give the launcher with devices of this machine, in the order of the queue.
 
-    Raises: TrainingError when the run is cancelled while it waits.
+    Clusters have queues of their own.
+
+    Raises: TrainingError when the run is cancelled while it waits, or wants more than there are.
     """
     if not isinstance(launcher, LocalLauncher):
-        yield launcher.name
+        _note_start(store, run.id, launcher.name)
+        yield launcher
         return
-    folder = Path(run.folder)
+    folder, devices = Path(run.folder), find_devices()
 
     def waiting() -> None:
         cancellation = cancellation_of(folder)
@@ -229,13 +232,15 @@ def _device(
             raise TrainingError(str(cancellation))
         progress(TrainProgress("queue", step=len(_before(store, run.id))))
 
-    with held_device(
+    with held_devices(
         settings.data_dir,
-        find_devices(),
+        devices,
+        count=wanted(parallel_of(folder).processes, devices),
         my_turn=lambda: not _before(store, run.id),
         waiting=waiting,
-    ) as device:
-        yield device
+    ) as held:
+        _note_start(store, run.id, ", ".join(held))
+        yield replace(launcher, devices=held)
 
 
 def _before(store: Store, run_id: str) -> list[str]:

@@ -16,6 +16,7 @@ from core.errors import TrainingError
 from core.files import write_atomic
 from retrain.gate.suite import Suite, SuiteScores
 from retrain.gate.verdict import Answering, Evaluation
+from retrain.parallel.plan import ALONE, Parallel
 from retrain.policy import Mode
 from retrain.recipe import Recipe
 
@@ -70,6 +71,7 @@ class JobSpec:
     live_trainer: str | None = None  # of the live adapter's run: what of `seen_dataset` it learnt
     trackers: dict[str, Any] = field(default_factory=dict[str, Any])  # of the settings
     gate: GateSpec = GateSpec()
+    parallel: Parallel = ALONE  # how its processes share the work
     evaluated: bool = True  # False: only trained, as the trials of a search are
 
     def write(self, run_folder: Path) -> None:
@@ -91,6 +93,14 @@ class JobSpec:
     def parsed_recipe(self) -> Recipe:
         """Return the recipe with its types."""
         return Recipe.model_validate(self.recipe)
+
+
+def parallel_of(run_folder: Path) -> Parallel:
+    """Return how a run's processes share its work.
+
+    A folder without a job gets one process, which says what is missing.
+    """
+    return JobSpec.read(run_folder).parallel if (run_folder / JOB_FILE).is_file() else ALONE
 
 
 def _settled(spec: JobSpec, run_folder: Path) -> JobSpec:

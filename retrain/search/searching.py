@@ -25,7 +25,7 @@ from retrain.launchers.local import LocalLauncher
 from retrain.recipe import Recipe
 from retrain.runs.assembly import TrainRequest, find_dataset, job_for
 from retrain.runs.attending import attended, is_attended
-from retrain.runs.devices import find_devices, held_device
+from retrain.runs.devices import find_devices, held_devices, wanted
 from retrain.runs.preflight import check_before_run
 from retrain.runs.progress import TrainProgress
 from retrain.runs.spec import JobSpec
@@ -118,8 +118,8 @@ class Search:
             run_id=f"{self.plan.name}-{trial.number:04d}",
             recipe=recipe.model_dump(mode="json", exclude={"incremental"}),
         )
-        with self._device():
-            end = carry_out(job, recipe, folder, self.launcher, watcher)
+        with self._placed() as launcher:
+            end = carry_out(job, recipe, folder, launcher, watcher)
         self.tell(replace(news, end=end))
         return end
 
@@ -144,16 +144,20 @@ class Search:
         return lambda: monotonic() > ends_at
 
     @contextmanager
-    def _device(self) -> Generator[None]:
-        """Hold a device of this machine for one trial: other trainings have their turn between."""
+    def _placed(self) -> Generator[Launcher]:
+        """Hold devices of this machine for one trial: other trainings have their turn between."""
         if not isinstance(self.launcher, LocalLauncher):
-            yield
+            yield self.launcher
             return
         devices = find_devices()
-        with held_device(
-            self.settings.data_dir, devices, my_turn=lambda: True, waiting=lambda: None
-        ):
-            yield
+        with held_devices(
+            self.settings.data_dir,
+            devices,
+            count=wanted(self.job.parallel.processes, devices),
+            my_turn=lambda: True,
+            waiting=lambda: None,
+        ) as held:
+            yield replace(self.launcher, devices=held)
 
 
 def run_search(

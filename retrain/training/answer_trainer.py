@@ -72,7 +72,8 @@ class AnswerTrainer(SFTTrainer):
 
     def _may_skip_positions(self, model: Any) -> bool:
         """Whether calling the model's parts past its `forward` changes nothing but the time."""
-        alone = self.accelerator.num_processes == 1  # else gradients are joined in `forward`
+        # else gradients are joined, or weights gathered, around `forward`
+        alone = self.accelerator.num_processes == 1 and not self.is_deepspeed_enabled
         inner: Any = self.accelerator.unwrap_model(model)
         prompted = isinstance(inner, PeftModel) and inner.active_peft_config.is_prompt_learning
         return alone and not prompted and model.config.model_type in PLAIN_HEADS

@@ -27,8 +27,12 @@ from peft import (
     prepare_model_for_kbit_training,
 )
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers.distributed.configuration_utils import DistributedConfig
 
 from core.errors import TrainingError
+from retrain.parallel.plan import Parallel
+from retrain.parallel.sharded import fsdp_values
+from retrain.parallel.value import table
 from retrain.recipe import Recipe
 from retrain.recipe_rules import Method
 from retrain.runs.spec import ADAPTER_FOLDER, MODEL_FOLDER, JobSpec
@@ -56,15 +60,19 @@ def load_base(folder: str, dtype: torch.dtype) -> Any:
 def base_for(spec: JobSpec, recipe: Recipe) -> Any:
     """Return the base model as the recipe's method trains on it.
 
-    Full fine-tuning keeps its weights in float32, since small steps are lost in 16 bits; qlora
-    holds the frozen weights in four bits.
+    Full fine-tuning keeps its weights in float32, since small steps are lost in 16 bits (DeepSpeed
+    keeps such a copy by itself); qlora holds the frozen weights in four bits. Where weights are
+    divided between processes each gets its part.
 
     Raises: TrainingError when the folder holds no model, or qlora has no GPU to run on.
     """
     if recipe.method == "qlora":
         return _quantised(spec.base_model, recipe)
-    whole = recipe.method == "full"
-    return load_base(spec.base_model, torch.float32 if whole else resolve_dtype(recipe.dtype))
+    whole = recipe.method == "full" and not spec.parallel.by_deepspeed
+    dtype = torch.float32 if whole else resolve_dtype(recipe.dtype)
+    if spec.parallel.weights_divided:
+        return _loaded(spec.base_model, dtype=dtype, **_divided(spec.parallel))
+    return load_base(spec.base_model, dtype)
 
 
 def trainable(spec: JobSpec, recipe: Recipe, base: Any) -> Any:
@@ -78,12 +86,17 @@ def trainable(spec: JobSpec, recipe: Recipe, base: Any) -> Any:
         if spec.mode == "incremental":
             raise TrainingError("mode incremental continues an adapter, method full: train in full")
         return base.requires_grad_(True)
+    # DeepSpeed gathers weights of one type only. Source: TRL issue 6089
+    own_type = spec.parallel.by_deepspeed and spec.parallel.weights_divided
     if spec.mode == "incremental":
         if spec.live_adapter is None:
             raise TrainingError("mode incremental needs a live adapter to continue: train in full")
-        return PeftModel.from_pretrained(base, spec.live_adapter, is_trainable=True)
+        return PeftModel.from_pretrained(
+            base, spec.live_adapter, is_trainable=True, autocast_adapter_dtype=not own_type
+        )
     try:
-        return get_peft_model(base, peft_config(spec, recipe, base.config.num_hidden_layers))
+        config = peft_config(spec, recipe, base.config.num_hidden_layers)
+        return get_peft_model(base, config, autocast_adapter_dtype=not own_type)
     except ValueError as error:  # no such modules in this architecture, blocks that do not divide
         raise TrainingError(f"recipe {recipe.name}: {error}") from error
 
@@ -105,16 +118,20 @@ def load_trained(base_model: str, trained: Path | None, dtype: torch.dtype) -> A
     return model.merge_and_unload() if merges and dtype is torch.float32 else model
 
 
-def save_trained(model: Any, spec: JobSpec, run_folder: Path, tokenizer: Any) -> Path:
+def save_trained(
+    model: Any, spec: JobSpec, run_folder: Path, tokenizer: Any, gathered: Any = None
+) -> Path:
     """Write what was trained into the run's folder so that it is whole or absent; return where.
 
     An adapter goes to `adapter/`, without the frozen copy of it that TRL may hold as a reference; a
-    fully trained model to `model/`, in the base model's own type and with its tokenizer.
+    fully trained model to `model/`, in the base model's own type and with its tokenizer. `gathered`
+    are the weights by name, where the model holds only its part of them.
 
     Raises: TrainingError when a weight is not a number.
     """
-    for name, weights in model.named_parameters():
-        if weights.requires_grad and not torch.isfinite(weights).all():
+    learnt = (item for item in model.named_parameters() if item[1].requires_grad)
+    for name, weights in learnt if gathered is None else gathered.items():
+        if not torch.isfinite(weights).all():
             raise TrainingError(f"{name} is not finite after training: lower learning_rate")
     adapter = isinstance(model, PeftModel)
     target = run_folder / (ADAPTER_FOLDER if adapter else MODEL_FOLDER)
@@ -122,14 +139,24 @@ def save_trained(model: Any, spec: JobSpec, run_folder: Path, tokenizer: Any) ->
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed while writing
     if adapter:
         model.peft_config[ADAPTER].base_model_name_or_path = spec.base_model_name
-        model.save_pretrained(str(partial), selected_adapters=[ADAPTER])
+        model.save_pretrained(str(partial), selected_adapters=[ADAPTER], state_dict=gathered)
     else:
         tokenizer.save_pretrained(partial)
-        model.to(own_dtype(spec.base_model)).save_pretrained(str(partial))
+        _save_whole(model, own_dtype(spec.base_model), partial, gathered)
     if target.exists():  # written by a process that was killed right after
         shutil.rmtree(target)
     partial.rename(target)
     return target
+
+
+def _save_whole(model: Any, dtype: torch.dtype, folder: Path, gathered: Any) -> None:
+    if gathered is None:
+        model.to(dtype).save_pretrained(str(folder))
+        return
+    model.config.dtype = dtype
+    model.save_pretrained(
+        str(folder), state_dict={name: weights.to(dtype) for name, weights in gathered.items()}
+    )
 
 
 def peft_config(spec: JobSpec, recipe: Recipe, model_layers: int) -> PeftConfig:
@@ -247,6 +274,13 @@ _CONFIGS: dict[Method, Callable[[JobSpec, Recipe, list[int] | None], PeftConfig]
     "prefix": _prefix,
     "prompt": _prompt,
 }
+
+
+def _divided(parallel: Parallel) -> dict[str, Any]:
+    """Return how to load a part: DeepSpeed divides by itself once it is configured."""
+    if parallel.strategy != "fsdp":
+        return {}
+    return {"distributed_config": DistributedConfig(**table(fsdp_values(parallel)))}
 
 
 def _loaded(folder: str, **options: Any) -> Any:

@@ -21,7 +21,7 @@ from retrain.recipe import Recipe
 from retrain.runs.progress import Reporter
 from retrain.runs.spec import JobSpec, TrainOutcome
 from retrain.tokens import Encoded, encode_all, use_template
-from retrain.training import trl_run
+from retrain.training import sharding, trl_run
 from retrain.training.answer_trainer import AnswerTrainer
 from retrain.training.material import Material
 from retrain.training.methods import base_for, trainable
@@ -35,11 +35,14 @@ def train(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> TrainOutcome:
     set_seed(recipe.seed)
     with reporter.phase("load"):
         tokenizer = use_template(AutoTokenizer.from_pretrained(spec.base_model), recipe.template)
-        model = trainable(spec, recipe, base_for(spec, recipe))
+        with sharding.dividing(spec, recipe):
+            model = trainable(spec, recipe, base_for(spec, recipe))
     with reporter.phase("tokenize"):
         material = read_material(spec, recipe, tokenizer)
     with reporter.phase("train"):
-        trainer = make_trainer(model, tokenizer, material, recipe, reporter.folder)
+        divided = sharding.arguments(spec, recipe, reporter.folder)
+        trainer = make_trainer(model, tokenizer, material, recipe, reporter.folder, **divided)
+        sharding.keep_states(trainer, spec.parallel)
         return trl_run.carry_out(trainer, spec, recipe, reporter, material)
 
 
@@ -74,9 +77,14 @@ def read_material(spec: JobSpec, recipe: Recipe, tokenizer: Any) -> Material[Enc
 
 
 def make_trainer(
-    model: Any, tokenizer: Any, material: Material[Encoded], recipe: Recipe, run_folder: Path
+    model: Any,
+    tokenizer: Any,
+    material: Material[Encoded],
+    recipe: Recipe,
+    run_folder: Path,
+    **divided: Any,
 ) -> AnswerTrainer:
-    """Return TRL's trainer, set up by the recipe."""
+    """Return TRL's trainer, set up by the recipe; `divided` is for what divides the model."""
     validates = bool(material.validation)
     return AnswerTrainer(
         model=model,
@@ -87,6 +95,7 @@ def make_trainer(
             eval_packing=False,
             # `read_material` has tokenised and filtered already; only packing is left to TRL
             dataset_kwargs=None if recipe.packing else {"skip_prepare_dataset": True},
+            **divided,
         ),
         train_dataset=_dataset(material.train),
         eval_dataset=_dataset(material.validation) if validates else None,

@@ -23,6 +23,7 @@ from retrain.training.agreement import is_first, wait_for_all
 from retrain.training.checkpointing import EveryMinutes, resume_point
 from retrain.training.material import Material
 from retrain.training.methods import resolve_dtype, save_trained
+from retrain.training.sharding import gathered, size
 from retrain.training.watch import Watch
 
 REFERENCE = "ref"  # TRL's name for a frozen copy of the adapter that training starts from
@@ -110,15 +111,16 @@ def carry_out(
 
     Raises: TrainingError when a loss or a weight is not a number.
     """
-    trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    trainable = sum(size(p) for p in trainer.model.parameters() if p.requires_grad)
     score_labels_only()
     _watch(trainer, recipe, reporter)
     resumed = resume_point(reporter)
     started = time.monotonic()
     result = trainer.train(resume_from_checkpoint=resumed)
     elapsed_s = time.monotonic() - started
+    weights = gathered(trainer, spec.parallel)
     if is_first():
-        save_trained(trainer.model, spec, reporter.folder, trainer.processing_class)
+        save_trained(trainer.model, spec, reporter.folder, trainer.processing_class, weights)
     wait_for_all()
     state = trainer.state
     return TrainOutcome(

@@ -18,6 +18,7 @@ from core.launcher_settings import RayLaunchSettings, SlurmSettings
 from retrain.launchers.bundle import INPUTS, pack, unpack
 from retrain.launchers.ray import RayLauncher
 from retrain.launchers.slurm import SlurmLauncher, batch_script
+from retrain.parallel.plan import Parallel
 from retrain.recipe import load_recipe
 from retrain.runs.progress import TrainProgress
 from retrain.runs.spec import ADAPTER_FOLDER, JobResult, JobSpec
@@ -121,6 +122,8 @@ def test_the_batch_script_asks_for_what_the_settings_say() -> None:
     assert "--account" not in script
     assert script.index("module load cuda") < script.index("exec python -m retrain.runs.job")
     assert "'/data/runs/one two'" in script
+    several = batch_script(Path("/data/runs/one"), SlurmSettings(), Parallel(2, "zero2"))
+    assert "exec python -m torch.distributed.run --standalone" in several
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from feedback.tables import Run
 from loop.cli import app
 from retrain.gate.verdict import Evaluation
 from retrain.launchers.bundle import INPUTS
+from retrain.parallel.plan import Parallel
 from retrain.recipe import load_recipe
 from retrain.runs import progress
 from retrain.runs.assembly import TrainRequest
@@ -139,12 +141,16 @@ def test_an_input_that_is_gone_is_told(registry: Registry, tmp_path: Path) -> No
 
 def test_a_clouds_job_is_written_with_how_to_submit_it(registry: Registry, tmp_path: Path) -> None:
     """An unknown cloud is told with those there are."""
-    add_run(registry)
+    folder = add_run(registry)
     arguments = ("launch", "spec", "run-1", "--into", str(tmp_path), "--hours", "2")
     assert "gcloud ai custom-jobs create" in ratchet(*arguments, "--on", "vertex")
     job = json.loads((tmp_path / "vertex-job.json").read_text())
     assert job["scheduling"]["timeout"] == "7200s"
     assert facts(*arguments, "--on", "vertex")["file"] == str(tmp_path / "vertex-job.json")
+    spec = replace(JobSpec.read(folder), parallel=Parallel(2, "zero3"))
+    spec.write(folder)
+    ratchet(*arguments, "--on", "vertex")
+    assert "--nproc-per-node=2" in (tmp_path / "vertex-job.json").read_text()
     with pytest.raises(RequestError, match="use one of sagemaker, azureml, vertex"):
         ratchet(*arguments, "--on", "moon")
 

@@ -10,6 +10,7 @@ import pytest
 from core.errors import SettingsError, TrainingError
 from core.launcher_settings import KubernetesJobSettings
 from retrain.launchers.kubernetes import KubernetesLauncher, job_manifest, job_name
+from retrain.parallel.plan import Parallel
 from retrain.runs.progress import TrainProgress
 from tests.fakes.kubernetes_jobs import JobServer, running_jobs
 
@@ -42,6 +43,9 @@ def test_the_job_sees_the_runs_folder_and_the_devices() -> None:
     assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "shared"}
     assert (pod["nodeSelector"], pod["serviceAccountName"]) == ({"gpu": "a100"}, "trainer")
     assert (pod["restartPolicy"], job["spec"]["backoffLimit"]) == ("Never", 3)
+    assert "exec python -m retrain.runs.job" in container["command"][2]
+    several = str(job_manifest(FOLDER, Path("/data"), settings, Parallel(2, "zero3")))
+    assert "torch.distributed.run --standalone --nnodes=1 --nproc-per-node=2" in several
     bare = job_manifest(FOLDER, Path("/data"), KubernetesJobSettings(gpus=0))
     assert "nvidia.com/gpu" not in str(bare)
 

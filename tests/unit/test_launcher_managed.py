@@ -15,6 +15,7 @@ from core.launcher_settings import (
     VertexSettings,
 )
 from retrain.launchers.managed import specify
+from retrain.parallel.plan import Parallel
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDKs' own
 
@@ -45,6 +46,21 @@ def test_sagemaker_gets_a_spot_job_that_keeps_its_checkpoints() -> None:
         update={"sagemaker": SETTINGS.sagemaker.model_copy(update={"spot": False})}
     )
     assert "MaxWaitTimeInSeconds" not in specify("sagemaker", "run-1", steady).text
+
+
+def test_a_run_of_several_processes_is_started_so_in_every_cloud() -> None:
+    """By torch's launcher, which the container begins with; the folder comes last."""
+    plan = Parallel(4, "zero2")
+    job = json.loads(specify("sagemaker", "run-1", SETTINGS, parallel=plan).text)
+    begin = job["AlgorithmSpecification"]["ContainerEntrypoint"]
+    assert begin[:3] == ["python", "-m", "torch.distributed.run"]
+    assert "--nproc-per-node=4" in begin
+    azure = json.loads(specify("azureml", "run-1", SETTINGS, parallel=plan).text)["command"]
+    assert azure.endswith("--nproc-per-node=4 -m retrain.runs.job ${{outputs.run}}")
+    (pool,) = json.loads(specify("vertex", "run-1", SETTINGS, parallel=plan).text)[
+        "workerPoolSpecs"
+    ]
+    assert pool["containerSpec"]["command"] == begin
 
 
 def test_azureml_gets_a_command_job_on_its_datastore() -> None:

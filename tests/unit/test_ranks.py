@@ -24,8 +24,9 @@ def test_a_process_knows_its_rank_from_torchs_launcher() -> None:
     """Without it the process is the only one, and the first."""
     assert read_ranks({}) == Ranks(0, 1)
     assert read_ranks({}).first
-    other = read_ranks({"RANK": "1", "WORLD_SIZE": "2"})
-    assert (other.rank, other.processes, other.first) == (1, 2, False)
+    other = read_ranks({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
+    assert other == Ranks(3, 4, local=1, started=True)
+    assert not other.first
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import DataError, TrainingError
-from core.settings import EngineSettings, Settings
+from core.settings import EngineSettings, RetrainSettings, Settings
+from retrain.parallel.plan import Parallel
 from retrain.recipe import Recipe, load_recipe
 from retrain.runs import preflight
 from retrain.runs.preflight import check_before_run, lora_weights, needed_bytes
@@ -79,6 +81,34 @@ def test_a_rank_that_the_engine_would_refuse_is_told(spec: JobSpec, settings: Se
     write(spec, pa.Table.from_pylist([ROW]))
     with pytest.raises(TrainingError, match=r"rank is 64.*at most 32.*engine\.max_lora_rank"):
         check_before_run(spec, recipe(rank=64), settings)
+
+
+def test_processes_that_cannot_share_the_work_are_told(spec: JobSpec, settings: Settings) -> None:
+    """A strategy that was never tried with the recipe, and batches that cannot be divided."""
+    write(spec, pa.Table.from_pylist([ROW]))
+    check_before_run(replace(spec, parallel=Parallel(2, "zero2")), recipe(), settings)
+    with pytest.raises(TrainingError, match=r"recipe sft-lora: launchers\.offload is true"):
+        check_before_run(replace(spec, parallel=Parallel(2, offload=True)), recipe(), settings)
+    with pytest.raises(TrainingError, match=r"recipe grpo-lora: trainer grpo was never tried"):
+        check_before_run(
+            replace(spec, parallel=Parallel(2)), load_recipe("grpo-lora").for_mode("full"), settings
+        )
+    odd = recipe(batch_size=5, gradient_accumulation=3)
+    with pytest.raises(TrainingError, match="batch_size 5 can be shared by 2 processes"):
+        check_before_run(replace(spec, parallel=Parallel(2)), odd, settings)
+
+
+def test_deepspeed_that_is_not_installed_is_told(
+    spec: JobSpec, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With how to install it here; another place may have it."""
+    write(spec, pa.Table.from_pylist([ROW]))
+    monkeypatch.setattr(preflight, "find_spec", lambda _name: None)  # pyright: ignore[reportUnknownLambdaType]
+    divided = replace(spec, parallel=Parallel(2, "zero1"))
+    with pytest.raises(TrainingError, match=r"strategy is zero1.*ratchet-llm\[deepspeed\]"):
+        check_before_run(divided, recipe(), settings)
+    elsewhere = settings.model_copy(update={"retrain": RetrainSettings(launcher="slurm")})
+    check_before_run(divided, recipe(), elsewhere)
 
 
 def test_a_disk_without_room_is_told(

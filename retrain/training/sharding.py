@@ -1,0 +1,129 @@
+"""How the processes of a run divide the model: `retrain.parallel` says it, here torch does it.
+
+A plan and this process's place in it go in; DeepSpeed's configuration for transformers' trainer, a
+base model that is loaded in parts, and in the end the trained weights in one piece come out.
+Imports torch, and DeepSpeed only where it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import distributed
+
+from core.files import write_atomic
+from retrain.model_shape import read_shape
+from retrain.parallel.plan import Parallel
+from retrain.parallel.sharded import fsdp_values
+from retrain.parallel.value import Value, sources, table
+from retrain.parallel.zero import deepspeed_values
+from retrain.recipe import Recipe
+from retrain.runs.ranks import Ranks
+from retrain.runs.spec import JobSpec
+from retrain.training.agreement import is_first
+from retrain.training.methods import resolve_dtype
+
+PLAN_FILE = "parallel.json"  # in the run's folder, for people
+
+
+@contextmanager
+def joined(parallel: Parallel, ranks: Ranks) -> Generator[None]:
+    """Meet the other processes, each at its own GPU, before anything is loaded."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(ranks.local)
+    if parallel.by_deepspeed:
+        _join_by_deepspeed()
+    elif parallel.strategy == "fsdp" and not distributed.is_initialized():
+        # weights that wait in the host's memory are exchanged by gloo
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend)
+    try:
+        yield
+    finally:
+        if parallel.by_deepspeed:
+            from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+            unset_hf_deepspeed_config()  # the first process goes on alone, with whole models
+
+
+def _join_by_deepspeed() -> None:
+    import deepspeed
+
+    if not torch.cuda.is_available():
+        # gloo is enough: DeepSpeed's own exchange on CPUs would be compiled first, for a minute
+        deepspeed.ops.__compatible_ops__ = {}  # pyright: ignore[reportAttributeAccessIssue]
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+
+
+@contextmanager
+def dividing(spec: JobSpec, recipe: Recipe) -> Generator[None]:
+    """Load models in parts: where weights are divided, no process holds a whole one."""
+    if not (spec.parallel.by_deepspeed and spec.parallel.weights_divided):
+        yield
+        return
+    from transformers.integrations.deepspeed import HfDeepSpeedConfig
+
+    kept = HfDeepSpeedConfig(table(values_of(spec, recipe)))  # holds while it is referred to
+    yield
+    del kept
+
+
+def values_of(spec: JobSpec, recipe: Recipe) -> tuple[Value, ...]:
+    """Return what the library that divides is told; nothing where nothing is divided.
+
+    `recipe` is that of one process.
+    """
+    parallel = spec.parallel
+    if parallel.by_deepspeed:
+        return deepspeed_values(
+            parallel,
+            recipe,
+            hidden=read_shape(Path(spec.base_model)).hidden,
+            bfloat16=resolve_dtype(recipe.dtype) is torch.bfloat16,
+        )
+    return fsdp_values(parallel) if parallel.strategy == "fsdp" else ()
+
+
+def arguments(spec: JobSpec, recipe: Recipe, run_folder: Path) -> dict[str, Any]:
+    """Return what transformers' trainer is given beside the recipe; keep it for people to see."""
+    values = values_of(spec, recipe)
+    if spec.parallel.started and is_first():
+        plan = asdict(spec.parallel) | {"values": table(values), "sources": sources(values)}
+        write_atomic(run_folder / PLAN_FILE, msgspec.json.format(msgspec.json.encode(plan)))
+    if spec.parallel.by_deepspeed:
+        return {"deepspeed": table(values)}
+    return {"save_only_model": True} if spec.parallel.strategy == "fsdp" else {}
+
+
+def keep_states(trainer: Any, parallel: Parallel) -> None:
+    """Let checkpoints hold the optimiser's states under FSDP too, so that a run can be resumed.
+
+    transformers (5.19) refuses it for every model that was loaded in parts, since the first process
+    would write its part only. Of the adapter, which alone is trained, each process has the whole.
+    """
+    if parallel.strategy == "fsdp":
+        trainer.args.save_only_model = False
+
+
+def gathered(trainer: Any, parallel: Parallel) -> dict[str, Any] | None:
+    """Return the trained weights in one piece, in the first process; None where each has them.
+
+    All processes must call it: each sends its part.
+    """
+    if not (parallel.by_deepspeed and parallel.weights_divided):
+        return None
+    adapter = hasattr(trainer.model, "peft_config")
+    # transformers' trainer saves its checkpoints by the same
+    return trainer.deepspeed._zero3_consolidated_16bit_state_dict(exclude_frozen_parameters=adapter)
+
+
+def size(weights: torch.Tensor) -> int:
+    """Return how many numbers they are, of all parts together."""
+    return int(getattr(weights, "ds_numel", weights.numel()))
