@@ -50,6 +50,18 @@ def held_device(
         time.sleep(LOOK_EVERY_S)
 
 
+def is_any_free(data_dir: Path, devices: Sequence[str]) -> bool:
+    """Return whether a run that began now would have a device at once."""
+    for device in devices:
+        path = data_dir / FOLDER / device
+        if not path.is_file():
+            return True
+        with path.open("r") as lock:
+            if not _taken(lock.fileno()):
+                return True
+    return False
+
+
 def _taken(descriptor: int) -> bool:
     """Return whether somebody else holds the lock; if not, it is ours from now on."""
     try:

@@ -24,6 +24,7 @@ from retrain.training.checkpointing import EveryMinutes, resume_point
 from retrain.training.material import Material
 from retrain.training.methods import resolve_dtype, save_trained
 from retrain.training.watch import Watch
+from retrain.watching.system import peak_bytes
 
 REFERENCE = "ref"  # TRL's name for a frozen copy of the adapter that training starts from
 LEAST_GAIN = 0.001  # of the validation loss, to count as better. Guide, Prevention Techniques
@@ -116,7 +117,7 @@ def carry_out(
     resumed = resume_point(reporter)
     started = time.monotonic()
     result = trainer.train(resume_from_checkpoint=resumed)
-    elapsed_s = time.monotonic() - started
+    elapsed_s, peak = time.monotonic() - started, peak_bytes()
     if is_first():
         save_trained(trainer.model, spec, reporter.folder, trainer.processing_class)
     wait_for_all()
@@ -133,6 +134,7 @@ def carry_out(
         tokens_per_s=trainer.tokens_seen / elapsed_s if elapsed_s > 0 else None,
         trainable_parameters=trainable,
         measures=measures(state.log_history),
+        peak_bytes=peak,
     )
 
 
