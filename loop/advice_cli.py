@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
     from retrain.estimate import Estimate, Plan, Shape
 
 KINDS = ("instructions", "domain", "behaviour", "task")
-CPU_FLOPS = 4e10  # two cores with AVX2, as measured by `make bench-train`; a GPU: --tflops
 EXAMPLES = 1_000  # where nobody said and no dataset is. Guide, "Quantity Guidelines": 100 and more
 
 
@@ -94,9 +93,12 @@ def estimate(
     from loop.project_facts import read_facts
     from retrain.estimate import Device
     from retrain.estimate import estimate as reckon
-    from retrain.model_shape import read_shape
+    from retrain.mends import mends
+    from retrain.model_shape import read_model_type, read_shape
+    from retrain.money.advice import hardware_words
     from retrain.recipe import load_recipe
-    from retrain.recipe_plan import plan_of
+    from retrain.recipe_plan import Lengths, Place, plan_of, tokens_of
+    from retrain.runs.devices import find_devices
 
     settings = settings_of(context)
     facts = read_facts(settings, application)
@@ -105,10 +107,16 @@ def estimate(
     rows = figure(examples, facts.examples or None, EXAMPLES)
     length = figure(tokens, mean, chosen.max_length, "settings")
     shape = read_shape(settings.engine.model)
-    plan = plan_of(chosen, length.value, processes=settings.launchers.local.processes)
+    lengths = Lengths(rows.value, min(length.value, chosen.max_length), chosen.max_length)
+    # with a size or a speed of one's own another machine is meant: one with a GPU
+    here = memory_gb is None and tflops is None and find_devices() == ("cpu",)
+    place = Place(here, bfloat16=not here, processes=settings.launchers.local.processes)
+    plan = plan_of(chosen, lengths, place, read_model_type(settings.engine.model))
     memory, flops = _memory(memory_gb), _flops(tflops, facts, shape, plan)
-    total = round(rows.value * min(length.value, chosen.max_length) * chosen.epochs)
+    total, _ = tokens_of(chosen, lengths)
     found = reckon(shape, plan, Device(memory.value, flops.value), total_tokens=total)
+    would = [str(mend) for mend in mends(shape, plan, memory.value)] if not found.fits else []
+    guide = hardware_words(shape.parameters / 1e9)
     used = {
         "examples": rows,
         "tokens of one": length,
@@ -116,35 +124,42 @@ def estimate(
         "speed, TFLOPS": Figure(flops.value / 1e12, flops.source),
     }
     if as_json:
-        plain = asdict(found) | {"memory_bytes": found.memory_bytes}
+        plain = asdict(found) | {"memory_bytes": found.memory_bytes, "mends": would, "guide": guide}
         print_json(plain | {"sources": PART_SOURCES, "figures": as_plain(used)})
         return
-    _print_estimate(found, memory.value)
+    _print_estimate(found, memory.value, would)
+    out.print(guide, highlight=False, soft_wrap=True)
     print_figures(used)
 
 
 def _memory(said_gb: float | None) -> Figure[float]:
-    import psutil
+    from retrain.runs.memory import machine_room
 
     if said_gb is not None:
         return Figure(said_gb * GB, "said")
-    return Figure(float(psutil.virtual_memory().available), "machine")
+    return Figure(machine_room().free, "machine")
 
 
 def _flops(said: float | None, facts: ProjectFacts, shape: Shape, plan: Plan) -> Figure[float]:
-    """Return how many operations a second are reached: as said, or as the last run did."""
-    speed = facts.run_tokens_per_s
-    stored = None if not speed else reached_flops(shape, plan, speed)
-    return figure(None if said is None else said * 1e12, stored, CPU_FLOPS, "measured")
+    """Return how many operations a second are reached: as said, as the last run did, or here."""
+    from retrain.speed import cpu_flops
+
+    if said is not None:
+        return Figure(said * 1e12, "said")
+    if speed := facts.run_tokens_per_s:
+        return Figure(reached_flops(shape, plan, speed), "store")
+    return Figure(cpu_flops(), "machine")
 
 
-def _print_estimate(found: Estimate, memory: float) -> None:
+def _print_estimate(found: Estimate, memory: float, would: list[str]) -> None:
     rows = [(name, f"{size / GB:.2f} GB", PART_SOURCES[name]) for name, size in found.parts.items()]
     rows.append(("all", f"{found.memory_bytes / GB:.2f} GB", "reckoned"))
     rows.append(("time", f"{found.seconds / 60:.0f} minutes", "flops"))
     print_table(("what", "needs", "source"), rows)
     print_legend([*PART_SOURCES.values(), "reckoned", "flops"])
-    if found.suggestion:
-        out.print(f"it does not fit; this would: {found.suggestion}", highlight=False)
-    else:
+    if found.fits:
         out.print(f"it fits into {memory / GB:.1f} GB", highlight=False)
+    else:
+        out.print("it does not fit; this would:", highlight=False)
+    for mend in would:
+        out.print(f"  {mend}", highlight=False, soft_wrap=True)

@@ -141,7 +141,15 @@ def runs_log(
         typer.echo(line)
 
 
-def resume(context: typer.Context, run: RunId, as_json: AsJson = False) -> None:
+def resume(
+    context: typer.Context,
+    run: RunId,
+    even_if_it_may_not_fit: Annotated[
+        bool,
+        typer.Option("--even-if-it-may-not-fit", help="go on although memory seems too small"),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Go on with a run that broke off, from its newest whole checkpoint, and gate its adapter."""
     from loop import turn
     from loop.wiring import open_parts
@@ -152,7 +160,13 @@ def resume(context: typer.Context, run: RunId, as_json: AsJson = False) -> None:
         with parts.store.session() as session:
             broken_off(session, run)  # before a progress bar appears
         with narrator.training() as progress:
-            adapter = resume_run(parts.store, parts.settings, run, progress=progress)
+            adapter = resume_run(
+                parts.store,
+                parts.settings,
+                run,
+                progress=progress,
+                even_if_it_may_not_fit=even_if_it_may_not_fit,
+            )
         turn.tell_gate(adapter, narrator)
     if as_json:
         print_row(adapter)

@@ -28,6 +28,10 @@ def retrain(
     recipe: Annotated[
         str | None, typer.Option(help="a name or a TOML file; default: retrain.recipe")
     ] = None,
+    even_if_it_may_not_fit: Annotated[
+        bool,
+        typer.Option("--even-if-it-may-not-fit", help="train although memory seems too small"),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="only say what would be done and why: no training")
     ] = False,
@@ -52,7 +56,15 @@ def retrain(
         plan = turn.plan_training(parts, application, dataset, requested_by=by, recipe=recipe)
         narrator.tell(plan.reason)
         if plan.train:
-            adapter = turn.retrain(parts, application, dataset, plan, narrator, recipe=recipe)
+            adapter = turn.retrain(
+                parts,
+                application,
+                dataset,
+                plan,
+                narrator,
+                recipe=recipe,
+                even_if_it_may_not_fit=even_if_it_may_not_fit,
+            )
             turn.tell_gate(adapter, narrator)
             if as_json:
                 print_row(adapter)

@@ -112,10 +112,12 @@ def retrain(
     *,
     recipe: str | None = None,
     created_by: str = "ratchet",
+    even_if_it_may_not_fit: bool = False,
 ) -> Adapter:
     """Train an adapter as planned and hold it against the live one; its row has the gate's word.
 
     `recipe` is a name or a TOML file; None: the settings'. The run takes up what asked for it.
+    `even_if_it_may_not_fit` lets it begin whatever the estimate of its memory says.
     """
     if plan.mode is None:
         raise TrainingError(f"nothing to train: {plan.reason}")
@@ -128,6 +130,7 @@ def retrain(
         reason=plan.reason,
         created_by=created_by,
         plan=msgspec.to_builtins(plan),
+        even_if_it_may_not_fit=even_if_it_may_not_fit,
     )
 
     def taken_up(session: Session, run_id: str) -> None:
@@ -136,7 +139,12 @@ def retrain(
 
     with narrator.training() as progress:
         return train_adapter(
-            parts.store, parts.settings, request, progress=progress, on_queued=taken_up
+            parts.store,
+            parts.settings,
+            request,
+            progress=progress,
+            on_queued=taken_up,
+            on_expected=narrator.tell,
         )
 
 

@@ -1,14 +1,15 @@
-"""How much memory and time a training will take, and what would fit if it does not. Pure.
+"""How much memory and time a training will take. Pure; `retrain.mends` says what would fit.
 
-A model's shape, a recipe and a device go in; bytes by part, seconds and the first change that fits
-come out. Source: Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054) for states; Korthikanti et al.
-2022 (arXiv 2205.05198) for activations; Kaplan et al. 2020 for 6 operations per weight and token.
+A model's shape, a plan and a device go in; bytes by part and seconds come out. Source: Rajbhandari
+et al. 2020 (ZeRO, arXiv 1910.02054) for states; Korthikanti et al. 2022 (arXiv 2205.05198) for
+activations; Kaplan et al. 2020 for 6 operations per weight and token; `docs/experiments.md` for
+what the short cuts for the CPU keep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 GB = 1e9
@@ -17,7 +18,13 @@ ADAM_STATES = 2  # numbers per trained weight
 NF4_BYTES = 0.55  # per weight, with its doubly quantised scales. Source: QLoRA, arXiv 2305.14314
 OVERHEAD_BYTES = 0.6 * GB  # interpreter, libraries, allocator. Measured on CPU: 0.5 to 0.7
 ACTIVATIONS = 17  # hidden-sized vectors kept per layer and token: half of the paper's 34 bytes
+INNER = 3  # vectors of the MLP's width kept per layer and token: gate, up and their product
 CHECKPOINTED = 2  # with gradient checkpointing: a layer's input, and what is computed again
+# What `retrain.training.lean` keeps per layer: of a token in the row two inputs of norms, two of
+# linear layers, the attention's output; of a padded place queries, keys, values and their result.
+LEAN, LEAN_PADDED = 5, 4
+LOGIT_ROWS = 128  # positions whose logits exist at once there: `lean.LOSS_ROWS`
+DROPPED = 1.25  # a dropped-out input in 32 bits, and its mask of a byte
 FORWARD, BACKWARD_FROZEN, BACKWARD = 2.0, 2.0, 4.0  # operations per weight and token
 # By part of the memory: a key of `retrain.money.sources`.
 PART_SOURCES: Mapping[str, str] = {
@@ -48,14 +55,20 @@ class Plan:
 
     method: str = "lora"
     rank: int = 16
-    batch: int = 8
-    tokens: int = 512  # of a sequence
+    layers: int | None = None  # only so many upper ones are trained; None: all
+    batch: int = 8  # sequences at once, of one process
+    accumulation: int = 1  # batches before a step
+    tokens: int = 512  # of the longest sequence
+    mean_tokens: float | None = None  # of a sequence; None: all are as long
     bits: int = 32  # of a weight while computing: 32 or 16
     checkpointing: bool = False
+    dropout: bool = False  # before the adapter's matrices
     label_share: float = 1.0  # of positions that meet the vocabulary
     processes: int = 1
     zero: int = 0  # stage of DeepSpeed: 0 none, 1 states, 2 and gradients, 3 and weights
     offload: bool = False  # states in the host's memory
+    cpu: bool = False  # computed by the processor, in the machine's memory
+    lean: bool = False  # by the short cuts for the CPU: a batch as one row
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,6 @@ class Estimate:
     parts: Mapping[str, float]
     seconds: float
     fits: bool
-    suggestion: str | None = None  # the first change that would fit; None when it fits already
 
     @property
     def memory_bytes(self) -> float:
@@ -102,43 +114,33 @@ def trained_weights(shape: Shape, plan: Plan) -> int:
     if plan.method == "full":
         return shape.parameters
     # rank times both sides of seven matrices: four of hidden by hidden, three of hidden by inner
-    return shape.layers * plan.rank * (8 * shape.hidden + 3 * (shape.hidden + shape.inner))
+    return _deep(shape, plan) * plan.rank * (8 * shape.hidden + 3 * (shape.hidden + shape.inner))
 
 
-def estimate(shape: Shape, plan: Plan, device: Device, *, total_tokens: int) -> Estimate:
-    """Return what training on `total_tokens` (of all epochs together) takes."""
-    found = _measure(shape, plan, device, total_tokens)
-    if found.fits:
-        return found
-    for words, changed in _changes(plan):
-        other = _measure(shape, changed, device, total_tokens)
-        if other.fits:
-            gb = other.memory_bytes / GB
-            return replace(found, suggestion=f"{words}: {gb:.1f} GB")
-    return replace(found, suggestion="a smaller base model, or a larger device")
+def estimate(
+    shape: Shape, plan: Plan, device: Device, *, total_tokens: float, watched_tokens: float = 0.0
+) -> Estimate:
+    """Return what training on `total_tokens` takes, and watching on `watched_tokens` meanwhile.
+
+    Both are counted over all epochs and evaluations together.
+    """
+    parts = memory_parts(shape, plan)
+    operations = total_tokens * _operations(shape, plan)
+    operations += watched_tokens * shape.parameters * FORWARD
+    seconds = operations / (device.flops * plan.processes)
+    return Estimate(parts, seconds, sum(parts.values()) <= device.memory_bytes)
 
 
-def _measure(shape: Shape, plan: Plan, device: Device, total_tokens: int) -> Estimate:
-    parts = _memory(shape, plan)
-    fits = sum(parts.values()) <= device.memory_bytes
-    return Estimate(parts, _seconds(shape, plan, device, total_tokens), fits)
-
-
-def _memory(shape: Shape, plan: Plan) -> dict[str, float]:
-    wide = plan.bits // 8
+def memory_parts(shape: Shape, plan: Plan) -> dict[str, float]:
+    """Return the bytes that a device holds at most, by what they are for."""
     trained = trained_weights(shape, plan)
     shared = {stage: plan.processes if plan.zero >= stage else 1 for stage in (1, 2, 3)}
-    base = shape.parameters * (NF4_BYTES if plan.method == "qlora" else wide) / shared[3]
-    vectors = CHECKPOINTED if plan.checkpointing else ACTIVATIONS
-    positions = plan.batch * plan.tokens
-    inner = 0 if plan.checkpointing else 3 * shape.inner
     parts = {
-        "weights": base,
-        "gradients": trained * wide / shared[2],
+        "weights": shape.parameters * _weight_bytes(plan) / shared[3],
+        "gradients": trained * BYTES_32 / shared[2],
         "optimiser": trained * ADAM_STATES * BYTES_32 / shared[1],
-        "activations": positions * shape.layers * (vectors * shape.hidden + inner) * wide,
-        # the logits, their 32-bit copy and its gradient
-        "logits": 3 * positions * plan.label_share * shape.vocabulary * BYTES_32,
+        "activations": _activations(shape, plan),
+        "logits": _logits(shape, plan),
         "overhead": OVERHEAD_BYTES,
     }
     if plan.method != "full":
@@ -148,42 +150,57 @@ def _memory(shape: Shape, plan: Plan) -> dict[str, float]:
     return parts
 
 
+def _weight_bytes(plan: Plan) -> float:
+    """Return those of a weight; all are kept in 32 bits when all are trained."""
+    if plan.method == "qlora":
+        return NF4_BYTES
+    return BYTES_32 if plan.method == "full" else plan.bits // 8
+
+
+def _deep(shape: Shape, plan: Plan) -> int:
+    """Return how many layers are trained; those below are only passed forward."""
+    return shape.layers if plan.layers is None else min(plan.layers, shape.layers)
+
+
+def _activations(shape: Shape, plan: Plan) -> float:
+    padded = plan.batch * plan.tokens
+    wide = plan.bits // 8
+    if plan.checkpointing:
+        return padded * _deep(shape, plan) * CHECKPOINTED * shape.hidden * wide
+    kept = padded * (ACTIVATIONS * shape.hidden + INNER * shape.inner)
+    if plan.lean:
+        row = row_tokens(plan)
+        kept = row * (LEAN * shape.hidden + INNER * shape.inner)
+        kept += padded * LEAN_PADDED * shape.hidden
+    if plan.dropout:  # each of seven matrices keeps an input of its own
+        kept += padded * (6 * shape.hidden + shape.inner) * DROPPED
+    return kept * _deep(shape, plan) * wide
+
+
+def row_tokens(plan: Plan) -> float:
+    """Return how many tokens a row of the longest batch has: between its mean and its longest."""
+    mean = plan.tokens if plan.mean_tokens is None else plan.mean_tokens
+    return plan.batch * (mean + plan.tokens) / 2
+
+
+def _logits(shape: Shape, plan: Plan) -> float:
+    """Return those, their 32-bit copy and its gradient."""
+    positions = plan.batch * plan.tokens * plan.label_share
+    rows = LOGIT_ROWS if plan.lean and plan.method != "full" else positions
+    return 3 * rows * shape.vocabulary * BYTES_32
+
+
 def reached_flops(shape: Shape, plan: Plan, tokens_per_s: float) -> float:
     """Return how many operations a second a device reached that trained so many tokens in one."""
     return tokens_per_s * _operations(shape, plan) / plan.processes
 
 
-def _seconds(shape: Shape, plan: Plan, device: Device, total_tokens: int) -> float:
-    return total_tokens * _operations(shape, plan) / (device.flops * plan.processes)
-
-
 def _operations(shape: Shape, plan: Plan) -> float:
     """Return those of a token: a frozen weight still passes gradients on, but gets none itself."""
-    frozen = shape.parameters * (FORWARD + BACKWARD_FROZEN)
+    backward = BACKWARD_FROZEN * _deep(shape, plan) / shape.layers
+    frozen = shape.parameters * (FORWARD + backward)
     trained = trained_weights(shape, plan)
     whole = trained * (FORWARD + BACKWARD)
     per_token = whole if plan.method == "full" else frozen + whole
     again = 1.0 + (FORWARD / (FORWARD + BACKWARD) if plan.checkpointing else 0.0)
     return per_token * again
-
-
-def _changes(plan: Plan) -> Iterator[tuple[str, Plan]]:
-    """Yield what could be changed, the least harmful first, alone and then together."""
-    now = plan
-    if not now.checkpointing:
-        now = replace(now, checkpointing=True)
-        yield "gradient_checkpointing = true", now
-    while now.batch > 1:
-        now = replace(now, batch=now.batch // 2)
-        yield f"gradient checkpointing and batch_size = {now.batch}", now
-    if now.method == "full":
-        now = replace(now, method="lora")
-        yield "method lora, gradient checkpointing and batch_size = 1", now
-    if now.method == "lora":
-        now = replace(now, method="qlora")
-        yield "method qlora, gradient checkpointing and batch_size = 1", now
-    if now.processes > 1 and now.zero < 3:
-        now = replace(now, zero=3)
-        yield "ZeRO 3 beside that", now
-    if not now.offload:
-        yield "the optimiser's states offloaded beside that", replace(now, offload=True)

@@ -19,3 +19,8 @@ def read_shape(folder: Path) -> Shape:
         return shape_of(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} does not describe a language model: {error}") from error
+
+
+def read_model_type(folder: Path) -> str:
+    """Return the architecture that a model's `config.json` names; nothing when it names none."""
+    return str(json.loads((folder / "config.json").read_text()).get("model_type", ""))

@@ -23,7 +23,8 @@ from core.errors import TrainingError
 from retrain.launchers.following import Stopped, Tell
 from retrain.parallel.starting import module_arguments
 from retrain.runs.devices import visible
-from retrain.runs.job import EXIT_TOLD
+from retrain.runs.full_disk import full_disk_words
+from retrain.runs.job import EXIT_FULL, EXIT_TOLD
 from retrain.runs.progress import parse_line
 from retrain.runs.ranks import forget_words, last_words
 from retrain.runs.spec import LOG_FILE, parallel_of
@@ -118,8 +119,12 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 def _last_words(path: Path, code: int) -> str:
     told = last_words(path.parent)
-    if code > 0 and code != EXIT_TOLD and told is not None:  # torch's launcher only says: 1
+    if (
+        code > 0 and code not in (EXIT_TOLD, EXIT_FULL) and told is not None
+    ):  # torch's launcher only says: 1
         return f"rank {told.rank}: {told.words}"
+    if code == EXIT_FULL:
+        return told.words if told else full_disk_words(path.parent)
     lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
     if code == EXIT_TOLD and lines:
         return lines[-1]

@@ -27,6 +27,14 @@ HOSTED_BELOW, SMALL_BELOW, MIDDLE_BELOW = 500.0, 2_000.0, 10_000.0
 # Guide, "GPU Requirements by Model Size": GB of GPU memory by billions of parameters.
 LORA_GB = ((1.0, 16.0), (7.0, 24.0), (13.0, 80.0), (70.0, 320.0))
 FULL_GB = ((1.0, 24.0), (7.0, 160.0), (13.0, 640.0), (70.0, 1280.0))
+# The same table in the guide's words: up to so many billions, in full, by LoRA, on what.
+HARDWARE = (
+    (1.0, "<1B", "1x A10/T4 (24GB)", "1x T4 (16GB)", "single GPU"),
+    (7.0, "1-7B", "1-4x A100 (40GB)", "1x A10 (24GB)", "single or multi-GPU"),
+    (13.0, "7-13B", "4-8x A100 (80GB)", "1-2x A100 (40GB)", "multi-GPU or node"),
+    (70.0, "13-70B", "8-16x A100 (80GB)", "2-4x A100 (80GB)", "multi-node"),
+    (float("inf"), "70B+", "16+ H100/A100", "4-8x A100 (80GB)", "multi-node"),
+)
 QLORA_SHARE = 0.35  # of a LoRA's memory: weights in 4 bits instead of 16, the rest as it was
 
 
@@ -128,6 +136,12 @@ def memory_gb(billions: float, table: tuple[tuple[float, float], ...]) -> float:
             return needed
     limit, needed = table[-1]
     return needed * billions / limit
+
+
+def hardware_words(billions: float) -> str:
+    """Return what the guide would train a model of that size on."""
+    _, size, full, lora, where = next(row for row in HARDWARE if billions <= row[0])
+    return f"the guide's table for {size} weights: in full {full}, by LoRA {lora}; {where}"
 
 
 def _fits_full(situation: Situation) -> bool:

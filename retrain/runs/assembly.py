@@ -44,6 +44,7 @@ class TrainRequest:
     reason: str  # of the plan; starts with the trigger's name
     created_by: str
     plan: dict[str, Any] = field(default_factory=dict[str, Any])  # the policy's, kept on the run
+    even_if_it_may_not_fit: bool = False  # somebody knows better than the estimate of memory
 
 
 def job_for(
@@ -68,6 +69,8 @@ def job_for(
         seen = find_dataset(session, live.dataset_id)
     if request.mode == "incremental":
         _require_continuable(live, recipe, settings)
+    # an adapter of another base cannot be loaded on this one: the gate then compares with the base
+    loads = live is not None and live.base_model == str(settings.engine.model)
     return JobSpec(
         run_id=run_id,
         mode=request.mode,
@@ -75,7 +78,7 @@ def job_for(
         base_model_name=str(settings.engine.model),
         dataset=str(Path(dataset.path).resolve()),
         seen_dataset=str(Path(seen.path).resolve()) if seen else None,
-        live_adapter=live.path if live else None,
+        live_adapter=live.path if live and loads else None,
         recipe=recipe.model_dump(mode="json", exclude={"incremental"}),
         threads=len(os.sched_getaffinity(0)),
         gate_examples=settings.gate.examples,
@@ -84,6 +87,7 @@ def job_for(
         live_trainer=_trainer_of(session, live) if live else None,
         trackers=settings.retrain.trackers.settled().model_dump(mode="json"),
         parallel=planned(settings),
+        even_if_it_may_not_fit=request.even_if_it_may_not_fit,
     )
 
 

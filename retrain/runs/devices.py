@@ -78,6 +78,19 @@ def held_devices(
         time.sleep(LOOK_EVERY_S)
 
 
+def is_enough_free(data_dir: Path, devices: Sequence[str], count: int = 1) -> bool:
+    """Return whether a run that began now would have so many devices at once."""
+    free = 0
+    for device in devices:
+        path = data_dir / FOLDER / device
+        if not path.is_file():
+            free += 1
+            continue
+        with path.open("r") as lock:
+            free += not _taken(lock.fileno())
+    return free >= count
+
+
 def _free_ones(
     folder: Path, devices: Sequence[str], count: int, locks: ExitStack
 ) -> tuple[str, ...]:

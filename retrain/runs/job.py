@@ -24,6 +24,8 @@ import msgspec
 
 from core.errors import RatchetError, TrainingError
 from core.files import write_atomic
+from retrain.runs.fitting import require_fit_in_job
+from retrain.runs.full_disk import full_disk_words, is_full_disk, make_room
 from retrain.runs.orphans import die_with_parent
 from retrain.runs.progress import Reporter, SilentReporter, TrainProgress
 from retrain.runs.ranks import Ranks, leave_words, read_ranks, shared
@@ -34,6 +36,7 @@ LOCK_FILE = "job.lock"
 OUTCOME_FILE = "outcome.json"
 ALONE = Ranks()
 EXIT_TOLD = 2  # the last line on standard error says what is wrong, for people
+EXIT_FULL = 3  # the disk is full: there may have been no room to say so
 
 
 def run_job(reporter: Reporter, ranks: Ranks = ALONE) -> JobResult | None:
@@ -55,6 +58,8 @@ def run_job(reporter: Reporter, ranks: Ranks = ALONE) -> JobResult | None:
         from retrain.training.sharding import joined
 
         trainer = import_module(f"retrain.training.{recipe.trainer}")
+    if _finished_training(run_folder) is None:
+        require_fit_in_job(spec, shared(recipe, ranks.processes))
     disable_progress_bar()
     torch.set_num_threads(max(1, spec.threads // ranks.processes))
     outcome = _finished_training(run_folder)
@@ -102,9 +107,20 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{error.code}: {error}", file=sys.stderr, flush=True)
         return EXIT_TOLD
     except Exception as error:
+        if is_full_disk(error):
+            return _end_for_want_of_room(folder, ranks, error)
         leave_words(folder, f"{type(error).__name__}: {error}", ranks)
         raise
     return 0
+
+
+def _end_for_want_of_room(folder: Path, ranks: Ranks, error: Exception) -> int:
+    """Say what could not be written, after making the room to say it; return the exit code."""
+    words = f"{TrainingError.code}: {full_disk_words(folder, error)}"
+    make_room(folder)
+    leave_words(folder, words, ranks)
+    print(words, file=sys.stderr, flush=True)
+    return EXIT_FULL
 
 
 def is_running(run_folder: Path) -> bool:

@@ -6,13 +6,14 @@ outlives both processes. Knows nothing of what is trained.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import TextIOBase
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import msgspec
 
@@ -82,6 +83,7 @@ class Reporter:
     output: TextIOBase
     folder: Path
     seconds: dict[str, float] = field(default_factory=dict[str, float])
+    begun: bool = False  # whether this attempt has written a line
     # who else hears: the trackers
     listeners: list[Callable[[TrainProgress], None]] = field(
         default_factory=list[Callable[[TrainProgress], None]]
@@ -93,12 +95,21 @@ class Reporter:
         Raises: BrokenPipeError when the runner is gone; the job then ends, to be resumed.
         """
         line = progress.line() + "\n"
-        with (self.folder / FILE).open("a") as file:
-            file.write(line)
+        with (self.folder / FILE).open("a+b") as file:
+            file.write(self._ending(file) + line.encode())
         self.output.write(line)
         self.output.flush()
         for listener in self.listeners:
             listener(progress)
+
+    def _ending(self, file: IO[bytes]) -> bytes:
+        """Return what ends a line that an attempt before left half written on a full disk."""
+        size = 0 if self.begun else file.seek(0, os.SEEK_END)
+        self.begun = True
+        if not size:
+            return b""
+        file.seek(size - 1)
+        return b"" if file.read(1) == b"\n" else b"\n"
 
     @contextmanager
     def phase(self, name: Phase) -> Generator[None]:

@@ -74,8 +74,8 @@ def shared(recipe: Recipe, processes: int) -> Recipe:
 
 
 def leave_words(folder: Path, words: str, ranks: Ranks) -> None:
-    """Keep why this process failed, unless another one failed before it."""
-    with suppress(FileExistsError), (folder / WORDS_FILE).open("xb") as file:
+    """Keep why this process failed, unless another one failed before it or the disk is full."""
+    with suppress(OSError), (folder / WORDS_FILE).open("xb") as file:
         file.write(msgspec.json.encode(LastWords(ranks.rank, words)))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -41,11 +42,13 @@ from retrain.runs.cancelling import (
     forget_cancellation,
 )
 from retrain.runs.devices import find_devices, held_devices, wanted
+from retrain.runs.full_disk import as_full_disk, drop_reserve, keep_reserve
 from retrain.runs.job import is_running
+from retrain.runs.last_speed import last_tokens_per_s
 from retrain.runs.preflight import check_before_run
 from retrain.runs.progress import TrainProgress
 from retrain.runs.registration import register_result
-from retrain.runs.spec import LOG_FILE, JobResult, parallel_of
+from retrain.runs.spec import LOG_FILE, JobResult, JobSpec, parallel_of
 from retrain.watching.reporting import report_ended_run
 
 REQUEST_FILE = "request.json"
@@ -63,10 +66,12 @@ def train_adapter(
     *,
     progress: Progress | None = None,
     on_queued: Queued | None = None,
+    on_expected: Callable[[str], None] | None = None,
 ) -> Adapter:
     """Train, evaluate and register one adapter; return its row, `gated` or `candidate`.
 
-    `on_queued` may write what goes with the run's row, in the same transaction.
+    `on_queued` may write what goes with the run's row, in the same transaction. `on_expected` hears
+    in words what the run will take, before it begins.
 
     Raises: NotFoundError for an unknown dataset or adapter; SettingsError for a bad recipe;
     DataError and TrainingError for what the preflight finds, before there is a run;
@@ -79,7 +84,14 @@ def train_adapter(
         recipe = fitted(session, settings, request, recipe)
         run = _new_run(settings, request, recipe, launcher.name)
         spec = job_for(session, settings, request, recipe, run.id)
-        check_before_run(spec, recipe, settings)
+        run.parent_adapter = request.parent_adapter if spec.live_adapter else None
+        speed = last_tokens_per_s(session, request.application, launcher.name)
+        expected = check_before_run(spec, recipe, settings, speed)
+        if expected is not None:
+            run.details |= {"expected": expected.details(), **_forced(spec)}
+            spec = replace(spec, lengths=expected.lengths)
+            if on_expected is not None:
+                on_expected(expected.words())
         folder = Path(run.folder)
         folder.mkdir(parents=True)
         spec.write(folder)
@@ -93,15 +105,27 @@ def train_adapter(
 
 
 def resume_run(
-    store: Store, settings: Settings, run_id: str, *, progress: Progress | None = None
+    store: Store,
+    settings: Settings,
+    run_id: str,
+    *,
+    progress: Progress | None = None,
+    even_if_it_may_not_fit: bool = False,
 ) -> Adapter:
     """Go on with a run that was interrupted, cancelled or failed, from its newest whole checkpoint.
+
+    `even_if_it_may_not_fit` holds from now on, and is noted on the run.
 
     Raises: NotFoundError; StateError if it has finished or is still being worked on.
     """
     with store.session() as session:
         run = broken_off(session, run_id)
-        forget_cancellation(Path(run.folder))
+        folder = Path(run.folder)
+        forget_cancellation(folder)
+        if even_if_it_may_not_fit:
+            spec = replace(JobSpec.read(folder), even_if_it_may_not_fit=True)
+            spec.write(folder)
+            run.details = run.details | _forced(spec)
         run.status, run.error, run.finished_at = "queued", None, None
         session.add(run)
         session.commit()
@@ -183,21 +207,32 @@ def _new_run(settings: Settings, request: TrainRequest, recipe: Recipe, launcher
     )
 
 
+def _forced(spec: JobSpec) -> dict[str, Any]:
+    """Return what is noted of a run that somebody wants whatever the estimate says."""
+    return {"even_if_it_may_not_fit": True} if spec.even_if_it_may_not_fit else {}
+
+
 def _carry_out(
     store: Store, settings: Settings, run: Run, launcher: Launcher, progress: Progress
 ) -> Adapter:
     """Run the job and register its adapter; whatever stops it is written on the run's row."""
     folder = Path(run.folder)
     try:
+        keep_reserve(folder)
         with attended(folder), _placed(store, settings, run, launcher, progress) as placed:
             placed.run(folder, progress, lambda: cancellation_of(folder) is not None)
             return register_result(
                 store, settings, run.id, read_request(folder).created_by, _result(folder)
             )
     except BaseException as error:  # also an interrupt: the row must not say "running" for ever
-        _note_end(store, run.id, error)
+        drop_reserve(folder)  # on a full disk the row could not be written
+        told = as_full_disk(error, folder)
+        _note_end(store, run.id, told or error)
+        if told is not None:
+            raise told from error
         raise
     finally:
+        drop_reserve(folder)
         report_ended_run(store, settings, run.id)
 
 

@@ -19,6 +19,7 @@ from retrain.gate.verdict import Answering, Evaluation
 from retrain.parallel.plan import ALONE, Parallel
 from retrain.policy import Mode
 from retrain.recipe import Recipe
+from retrain.recipe_plan import Lengths
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
@@ -73,6 +74,8 @@ class JobSpec:
     gate: GateSpec = GateSpec()
     parallel: Parallel = ALONE  # how its processes share the work
     evaluated: bool = True  # False: only trained, as the trials of a search are
+    lengths: Lengths | None = None  # of what is learnt; None: memory is not looked at before
+    even_if_it_may_not_fit: bool = False  # somebody knows better than the estimate
 
     def write(self, run_folder: Path) -> None:
         """Store the job in its run's folder."""
@@ -124,6 +127,7 @@ class TrainOutcome:
     tokens_per_s: float | None
     trainable_parameters: int
     measures: dict[str, float] = field(default_factory=dict[str, float])  # of preferences, rewards
+    peak_bytes: int | None = None  # of the memory that is short: the GPU's, else the process's
 
 
 @dataclass(frozen=True, slots=True)

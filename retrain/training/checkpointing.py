@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
@@ -17,22 +18,36 @@ from retrain.runs.checkpoints import newest_complete, remove_incomplete
 from retrain.runs.progress import Reporter, TrainProgress
 from retrain.runs.spec import CHECKPOINT_FOLDER
 from retrain.training.agreement import as_first_says, is_first
+from retrain.watching.health import Finding
 
 
 def resume_point(reporter: Reporter) -> str | None:
     """Return the newest whole checkpoint of the run, after telling of it; None without one.
 
-    What a killed process left half written is deleted.
+    What a killed process left half written, or a bad disk damaged, is told of and deleted.
     """
     folder = reporter.folder / CHECKPOINT_FOLDER
     if is_first():
-        remove_incomplete(folder)
+        for path in remove_incomplete(folder):
+            reporter.tell(TrainProgress("train", finding=_broken(path)))
     newest = as_first_says(newest_complete(folder) if is_first() else None)
     if newest is None:
         return None
     path, step = newest
     reporter.tell(TrainProgress("train", step=step, resumed_from=step))
     return str(path)
+
+
+def _broken(path: Path) -> Finding:
+    step = int(path.name.rpartition("-")[2])
+    return Finding(
+        kind="checkpoint",
+        severity="warning",
+        at_step=step,
+        what=f"{path.name} was half written or damaged, and is deleted",
+        mend="the run goes on from an older one; look at the disk if nothing had stopped the run",
+        source="the hashes in its marker",
+    )
 
 
 class EveryMinutes(TrainerCallback):

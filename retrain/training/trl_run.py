@@ -25,6 +25,7 @@ from retrain.training.material import Material
 from retrain.training.methods import resolve_dtype, save_trained
 from retrain.training.sharding import gathered, size
 from retrain.training.watch import Watch
+from retrain.watching.system import peak_bytes
 
 REFERENCE = "ref"  # TRL's name for a frozen copy of the adapter that training starts from
 LEAST_GAIN = 0.001  # of the validation loss, to count as better. Guide, Prevention Techniques
@@ -117,7 +118,7 @@ def carry_out(
     resumed = resume_point(reporter)
     started = time.monotonic()
     result = trainer.train(resume_from_checkpoint=resumed)
-    elapsed_s = time.monotonic() - started
+    elapsed_s, peak = time.monotonic() - started, peak_bytes()
     weights = gathered(trainer, spec.parallel)
     if is_first():
         save_trained(trainer.model, spec, reporter.folder, trainer.processing_class, weights)
@@ -135,6 +136,7 @@ def carry_out(
         tokens_per_s=trainer.tokens_seen / elapsed_s if elapsed_s > 0 else None,
         trainable_parameters=trainable,
         measures=measures(state.log_history),
+        peak_bytes=peak,
     )
 
 

@@ -46,6 +46,7 @@ class RunFacts:
     environment: Mapping[str, Any]
     recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     trackers: Sequence[str] = ()  # who was to be told
+    expected: Mapping[str, Any] = field(default_factory=dict[str, Any])  # what it would take
 
     @property
     def cost(self) -> float | None:
@@ -78,6 +79,7 @@ def gather(run: Run, adapter: Adapter | None, usd_per_hour: float | None) -> Run
         environment=_json(folder / ENVIRONMENT_FILE) | _device(run),
         recipe=spec.recipe if spec else {},
         trackers=_trackers(spec) if spec else (),
+        expected=run.details.get("expected", {}),
     )
 
 
@@ -97,6 +99,9 @@ def _about(run: Run, adapter: Adapter | None) -> dict[str, Any]:
         if run.finished_at
         else None,
         "folder": run.folder,
+        "begun even if it may not fit": "yes"
+        if run.details.get("even_if_it_may_not_fit")
+        else None,
     }
     return {name: value for name, value in values.items() if value is not None}
 

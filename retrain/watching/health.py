@@ -31,6 +31,7 @@ Kind = Literal[
     "memory_full",
     "out_of_memory",
     "tracker",
+    "checkpoint",
 ]
 Severity = Literal["stop", "warning", "hint"]
 

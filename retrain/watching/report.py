@@ -33,6 +33,7 @@ def page_of(facts: RunFacts) -> Page:
         Part("Outcome", [_table(_outcome(facts))]),
         Part("Gate", [_table(_gate(facts))]),
         Part("What it took", [_table(_took(facts))]),
+        Part("Expected and measured", _expected(facts)),
         Part("About", [_table({**facts.about, "trackers": facts.trackers})]),
         Part("Settings", [_table(facts.recipe)]),
         Part("Versions and machine", [_table(_flat(facts.environment))]),
@@ -78,6 +79,7 @@ def _outcome(facts: RunFacts) -> dict[str, Any]:
         last = facts.points[-1].step if facts.points else 0
         return {"steps": f"{last}, and then no end"}
     values = {name: getattr(outcome, name) for name in outcome.__dataclass_fields__}
+    values.pop("peak_bytes")  # stands beside what was expected
     return {name.replace("_", " "): value for name, value in values.items()}
 
 
@@ -108,6 +110,26 @@ def _took(facts: RunFacts) -> dict[str, Any]:
     if facts.cost is not None:
         rows["cost"] = f"${facts.cost:.4f} at ${facts.usd_per_hour:.2f} per hour"
     return rows
+
+
+def _expected(facts: RunFacts) -> list[str | Table | Drawing]:
+    """Return what the training was to take beside what it took, and its memory by part."""
+    said = facts.expected
+    if not said:
+        return []
+    peak = facts.outcome.peak_bytes if facts.outcome else None
+    took = facts.phases_s.get("train")
+    rows = [
+        ("memory, GB", _number(said["memory_gb"]), _number(peak / 1e9 if peak else None)),
+        ("seconds of training", _number(said.get("seconds")), _number(took)),
+    ]
+    parts = {f"{name}, GB": size for name, size in said["parts_gb"].items()}
+    available = {"available, GB": said["available_gb"]} if "available_gb" in said else {}
+    return [Table(("what", "expected", "measured"), rows), _table(available | parts)]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _time(seconds: float) -> str:

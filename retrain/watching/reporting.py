@@ -58,6 +58,11 @@ def _noted(facts: RunFacts, html: Path) -> dict[str, Any]:
             "peak_rss_gb": round(facts.use.peak_rss_bytes / 1e9, 3),
             "cpu": round(facts.use.cpu_share, 2),
         }
+    if facts.expected and facts.outcome is not None and facts.outcome.peak_bytes:
+        measured = {"memory_gb": round(facts.outcome.peak_bytes / 1e9, 3)}
+        if (seconds := facts.phases_s.get("train")) is not None:
+            measured["seconds"] = round(seconds, 1)
+        noted["measured"] = measured
     if facts.cost is not None:
         noted["cost"] = round(facts.cost, 4)
     return noted

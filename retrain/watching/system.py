@@ -89,6 +89,14 @@ class Sampler:
         return self.last
 
 
+def peak_bytes() -> int:
+    """Return the most that this process has held of the memory that is short: the GPU's, or RAM."""
+    allocated: int | None = _gpu().get("gpu_bytes")
+    if allocated is not None:
+        return allocated
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_BYTES
+
+
 @contextmanager
 def sampled(folder: Path, *, every_s: float = EVERY_S) -> Generator[Sampler]:
     """Look at this process until the end of the block, and once at its end."""

@@ -90,6 +90,12 @@ def test_run_on_the_real_model_makes_a_better_adapter(base_model: Path, tmp_path
     run = shop.run(adapter.run_id)
     assert run.status == "finished"
     assert run.metrics["test_loss"] == pytest.approx(test["candidate"]["loss"])
+    expected, measured = run.details["expected"], run.details["measured"]
+    assert expected["fits"]
+    # measured: docs/experiments.md, "Before a run"
+    assert 1 / 1.5 < measured["memory_gb"] / expected["memory_gb"] < 1.5
+    assert measured["seconds"] > 0
+    assert "| what | expected | measured |" in Path(run.folder, "report.md").read_text()
     shop.store.close()
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from tests.unit.test_checkpoints import save
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own
 
@@ -32,3 +35,19 @@ def test_a_checkpoint_is_asked_for_when_the_last_is_old() -> None:
     assert not asked()
     now_s = 240.0
     assert asked()
+
+
+def test_a_broken_checkpoint_is_told_of(tmp_path: Path) -> None:
+    """By its name, before the run goes on from an older one."""
+    from retrain.runs.progress import Reporter, read_all
+    from retrain.training.checkpointing import resume_point
+
+    whole = save(tmp_path / "checkpoints", 4, complete=True)
+    damaged = save(tmp_path / "checkpoints", 8, complete=True)
+    (damaged / "optimizer.pt").write_bytes(b"stale")
+    with (tmp_path / "out").open("w") as output:
+        assert resume_point(Reporter(output, tmp_path)) == str(whole)
+    told = read_all(tmp_path)
+    assert told[0].finding is not None
+    assert told[0].finding.what == "checkpoint-8 was half written or damaged, and is deleted"
+    assert told[1].resumed_from == 4

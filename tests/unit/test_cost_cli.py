@@ -217,6 +217,13 @@ def test_a_training_is_estimated_before_it_begins(registry: Registry) -> None:
     """Parts, time, and what would fit."""
     found = facts("estimate", "--memory-gb", "16", "--examples", "200", "--tokens", "64")
     assert found["fits"]
-    assert found["parts"]["weights"] == pytest.approx(134_515_008 * 4, rel=0.01)
+    assert found["parts"]["weights"] == pytest.approx(134_515_008 * 2, rel=0.01)  # as on a GPU
+    assert found["guide"].startswith("the guide's table for <1B weights: in full 1x A10/T4 (24GB)")
+    assert found["mends"] == []
     text = ratchet("estimate", "--memory-gb", "1")
-    assert "it does not fit; this would: " in text
+    assert "it does not fit; this would:" in text
+    assert "gradient_checkpointing = true" in text
+    assert "1x T4 (16GB)" in text
+    here = facts("estimate", "--examples", "10", "--tokens", "64")
+    assert here["figures"]["speed, TFLOPS"]["source"] == "machine"
+    assert here["parts"]["weights"] == pytest.approx(134_515_008 * 4, rel=0.01)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.cost_settings import CostSettings
 from core.errors import SettingsError
-from retrain.money.advice import FULL_GB, LORA_GB, Situation, advise, memory_gb
+from retrain.money.advice import FULL_GB, LORA_GB, Situation, advise, hardware_words, memory_gb
 from retrain.money.ownership import (
     STAFF,
     TOOLS,
@@ -216,3 +216,13 @@ def test_memory_follows_the_guides_table() -> None:
     assert memory_gb(0.1, LORA_GB) == 16.0
     assert memory_gb(13.0, LORA_GB) == 80.0
     assert memory_gb(140.0, FULL_GB) == 2560.0
+
+
+def test_the_guides_table_of_sizes_is_told_in_its_words() -> None:
+    """Each size has its row; beyond the last there is none."""
+    assert hardware_words(0.135) == (
+        "the guide's table for <1B weights: in full 1x A10/T4 (24GB), by LoRA 1x T4 (16GB); "
+        "single GPU"
+    )
+    assert "1-7B weights: in full 1-4x A100 (40GB), by LoRA 1x A10 (24GB)" in hardware_words(7.0)
+    assert "70B+ weights: in full 16+ H100/A100" in hardware_words(405.0)

@@ -15,7 +15,8 @@ from core.files import folder_sha256
 from core.settings import EngineSettings, Settings
 from feedback.store import Store
 from feedback.tables import Adapter, DatasetVersion, Run
-from retrain.runs.assembly import TrainRequest
+from retrain.recipe import load_recipe
+from retrain.runs.assembly import TrainRequest, job_for
 from retrain.runs.runner import resume_run, train_adapter
 
 REQUEST = TrainRequest("desk", "desk--d1", "full", None, "sft-lora", "by_hand: test", "ann")
@@ -119,6 +120,19 @@ def test_adapter_of_another_base_cannot_be_continued(
     with pytest.raises(TrainingError, match=r"trained on models/older.*cannot move.*in full"):
         train_adapter(store, settings, request)
     assert_nothing_written(store, settings)
+
+
+def test_an_adapter_of_another_base_is_not_loaded_to_compare_with(
+    store: Store, settings: Settings, tmp_path: Path
+) -> None:
+    """A full training on a new base is judged against that base; its old questions stay."""
+    add_adapter(store, tmp_path / "desk--v1", 16, "models/older")
+    request = replace(REQUEST, parent_adapter="desk--v1")
+    recipe = load_recipe("sft-lora").for_mode("full")
+    with store.session() as session:
+        spec = job_for(session, settings, request, recipe, "run-1")
+    assert spec.live_adapter is None
+    assert spec.seen_dataset == str(tmp_path / "desk--d1")
 
 
 def test_adapter_of_another_shape_cannot_be_continued(

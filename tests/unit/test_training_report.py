@@ -50,7 +50,18 @@ def shop(tmp_path: Path) -> Iterator[tuple[Store, Settings, Path]]:
                 reason="by_hand: <test>",
                 status="finished",
                 folder=str(folder),
-                details={"seed": 42, "device": "cpu"},
+                details={
+                    "seed": 42,
+                    "device": "cpu",
+                    "even_if_it_may_not_fit": True,
+                    "expected": {
+                        "memory_gb": 2.5,
+                        "seconds": 60.0,
+                        "available_gb": 1.5,
+                        "parts_gb": {"weights": 1.5, "activations": 1.0},
+                        "fits": False,
+                    },
+                },
                 finished_at=utc_now(),
             )
         )
@@ -85,7 +96,8 @@ def test_report_of_a_finished_run_shows_all_that_is_known(
     """Curves, findings, seed, gate, memory, cost and settings, in both forms."""
     store, settings, folder = shop
     trained(folder)
-    replace(RESULT, seconds={"train": 75.0}).write(folder)
+    outcome = replace(RESULT.outcome, peak_bytes=2_250_000_000)
+    replace(RESULT, outcome=outcome, seconds={"train": 75.0}).write(folder)
     html = report_run(store, settings, "r1")
     text = html.with_suffix(".md").read_text()
     for words in (
@@ -98,6 +110,12 @@ def test_report_of_a_finished_run_shows_all_that_is_known(
         "| peak memory of the process | 2.00 GB |",
         "| cost | $0.2000 at $36.00 per hour |",
         "| seed | 42 |",
+        "| what | expected | measured |",
+        "| memory, GB | 2.5 | 2.25 |",
+        "| seconds of training | 60 | 75 |",
+        "| available, GB | 1.5 |",
+        "| weights, GB | 1.5 |",
+        "| begun even if it may not fit | yes |",
         "| trackers | tensorboard |",
         "| learning_rate | 0.0003 |",
     ):
@@ -113,6 +131,7 @@ def test_report_of_a_finished_run_shows_all_that_is_known(
     assert details["findings"][0] == "warning: it rose | a lot"
     assert details["system"] == {"seconds": 20.0, "peak_rss_gb": 2.0, "cpu": 1.5}
     assert details["cost"] == 0.2
+    assert details["measured"] == {"memory_gb": 2.25, "seconds": 75.0}
     assert details["trackers"] == ["tensorboard"]
 
 
