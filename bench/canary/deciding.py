@@ -74,7 +74,7 @@ def _first_safe(streams: Streams, looks: Bools, rules: CanarySettings) -> Bools:
     for begin in range(0, looks.shape[1], LOOKS_AT_ONCE):
         here = np.zeros_like(looks)
         some = slice(begin, begin + LOOKS_AT_ONCE)
-        here[:, some] = looks[:, some] & ~safe.any(axis=1)[:, None]
+        here[:, some] = looks[:, some] & ~safe.any(axis=1, keepdims=True)
         for name in SLOWEST_FIRST:
             if name in rules.guardrails:
                 here &= log_safe(streams, name, rules, here) >= -math.log(rules.alpha_promote)

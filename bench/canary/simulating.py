@@ -79,7 +79,7 @@ def summary(scenario: Scenario, parts: list[Decided]) -> dict[str, Any]:
         "rules": rules,
     }
     if scenario.compared:
-        found["to_fixed_sample"] = _to_fixed_sample(scenario, [part[ALONE] for part in parts])
+        found["to_fixed_sample"] = to_fixed_sample(scenario, [part[ALONE] for part in parts])
     return found
 
 
@@ -103,7 +103,7 @@ def _median(values: Any) -> float | None:
     return float(np.median(values)) if len(values) else None
 
 
-def _to_fixed_sample(scenario: Scenario, parts: list[Ended]) -> dict[str, Any]:
+def to_fixed_sample(scenario: Scenario, parts: list[Ended]) -> dict[str, Any]:
     """Compare ratings to a proof with a z-test that looks once and has no less power.
 
     Beside it, both at lower powers: ours then gives up after as many ratings as that power takes.

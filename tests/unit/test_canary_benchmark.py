@@ -33,7 +33,7 @@ from bench.canary.figures import (
     upper_limit,
 )
 from bench.canary.scenarios import FLAGS, SCENARIOS, Arm, Crowd, Scenario
-from bench.canary.simulating import _to_fixed_sample
+from bench.canary.simulating import to_fixed_sample
 from bench.canary.streams import Streams, simulate, steps_of
 from bench.canary.vectors import Cells, log_mixtures, log_sup_at_least, log_sup_at_most
 from core.canary_settings import CanarySettings
@@ -206,15 +206,15 @@ def test_powers_below_the_goals_are_compared_as_well() -> None:
     scenario = next(one for one in SCENARIOS if one.name == "better")
     given = list(range(10, 1_010, 10))
     most = [PROMOTE] * 92 + [HOLD] * 8
-    told = _to_fixed_sample(scenario, [(most, given, given)])
+    told = to_fixed_sample(scenario, [(most, given, given)])
     assert [one["power"] for one in told["lower_powers"]] == [0.8, 0.9]
     at_80 = told["lower_powers"][0]
     assert at_80["mean"] == pytest.approx(np.minimum(given, 800).mean())
     assert at_80["fixed"] < told["fixed"]
     assert told["power"] == pytest.approx(lower_limit(92, 100))
-    sure = _to_fixed_sample(scenario, [([PROMOTE] * 5_000, [100] * 5_000, [100] * 5_000)])
+    sure = to_fixed_sample(scenario, [([PROMOTE] * 5_000, [100] * 5_000, [100] * 5_000)])
     assert sure["power"] == MOST_POWER
-    none = _to_fixed_sample(scenario, [([HOLD] * 3, [100] * 3, [100] * 3)])
+    none = to_fixed_sample(scenario, [([HOLD] * 3, [100] * 3, [100] * 3)])
     assert (none["fixed"], none["ratio"], none["lower_powers"]) == (None, None, [])
 
 
