@@ -35,7 +35,7 @@ VOLUME = Volume()
 class Extent:
     """How much to simulate."""
 
-    calm: int = 2_000  # stories without drift, each with its own reference
+    calm: int = 3_000  # stories without drift, each with its own reference
     calm_windows: int = 2  # that are checked, the last one with a full horizon
     drifted: int = 40  # stories of each drift
     drifted_windows: int = 2
