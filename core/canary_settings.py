@@ -33,6 +33,7 @@ _BEFORE: dict[str, Any] = {
     "guardrails": ("error", "latency"),
     "alpha_mismatch": 0.0,
     "pool_steps": False,
+    "focus_bets": False,
     "exposures_per_subject": 0,
 }
 _STRATIFIER = re.compile(r"endpoint|metadata\.[A-Za-z0-9_-]{1,64}")
@@ -53,12 +54,13 @@ class CanarySettings(Section):
     # 0: not looked at. 0.0005 in Fabijan et al. 2019, Diagnosing sample ratio mismatch
     alpha_mismatch: float = Field(default=0.001, ge=0.0, lt=1.0)
     pool_steps: bool = True  # bet also that shares are the same in all steps: decision 0038
+    focus_bets: bool = True  # bet only on what a hypothesis excludes: decision 0038
     margin: Share = 0.0  # promote only what is better than baseline - margin
     good_stars: int = Field(default=4, ge=1, le=5)  # of 5: satisfied, as in a top-two-box score
     feedback_window_s: float = Field(default=7 * 86_400.0, gt=0.0)  # later ratings do not count
     guardrails: tuple[GuardrailName, ...] = GUARDRAILS  # those that are looked at
     # Tolerances are the d of each guardrail: the share that the canary may add. Without an event
-    # 0.02 is shown after 514 exposures of each arm, 0.05 after 183 (decision 0010)
+    # 0.02 is shown after 386 exposures of each arm, 0.05 after 141 (decision 0038)
     error_tolerance: Share = 0.02  # d of the error guardrail
     latency_over_s: float = 10.0  # q: an answer slower than this counts against its arm
     latency_tolerance: Share = 0.05  # its d

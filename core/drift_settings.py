@@ -57,7 +57,10 @@ class CohensHSettings(EffectSettings):
 
 
 class RatingDropSettings(EffectSettings):
-    """Of good ratings, relative. Source: the fine-tuning guide, "When to Retrain"; its double."""
+    """Of good ratings, relative. Source: the fine-tuning guide, "When to Retrain"; its double.
+
+    Ratings are few: `small` is reached unless the ratings show that the fall is smaller.
+    """
 
     small: float = Field(default=0.05, gt=0.0)
     large: float = Field(default=0.10, gt=0.0)
@@ -75,6 +78,7 @@ class DriftSettings(Section):
 
     # a check without drift says `watch` or `act` at most so often, all columns together
     alpha: Alpha = 0.01  # issue "Drift": at most 1 false alarm in 100 checks
+    slow_fall_alpha: Alpha = 0.5  # of alpha, for slow falls of ratings: decision 0037
     min_values: Positive = 50  # of a column, on each side; fewer are not tested. Our choice
     cliffs_delta: CliffsDeltaSettings = CliffsDeltaSettings()
     wasserstein: WassersteinSettings = WassersteinSettings()
@@ -85,7 +89,7 @@ class DriftSettings(Section):
     permutations: Positive = 19_999  # at most; the smallest p is 1 / 20,000
     embedding_rows: Positive = 1_000  # of each side: cost stays flat
     embedding_features: Positive = 256  # random Fourier features. Source: Rahimi and Recht 2007
-    horizon_windows: Positive = 8  # over which slow losses of quality add up
+    horizon_windows: Positive = 12  # over which slow losses of quality add up: decision 0037
     persistence_windows: int = Field(default=2, ge=2)  # of the same drift, before acting on it
     cooldown_s: float = Field(default=86_400.0, ge=0.0)  # after an act, before the next one
     # what retraining can mend; slow or failing engines are for alerts

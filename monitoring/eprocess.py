@@ -23,6 +23,15 @@ mixture for each of its arms that does not start anew,
 which costs a factor 4 at most where that is wrong, and where it is right saves what each new step
 costs: some sqrt(n) for each arm, while in a small first step there is little to be learnt.
 
+A `focused` second bet wastes nothing on shares that H0 allows: they cannot speak against it. Where
+the mixture gives H0 the weight q (1/2 for each group if d = 0), what is left of it is at least
+
+    (m_group - q sup) / (1 - q)
+
+so that in place of m_group / sup stands (m_group / sup - q) / (1 - q), or 0. And where H0 excludes
+that the arms are alike (a canary that is worse by d), half of the second bet is just that: one
+mixture for both arms, which has one share to learn instead of two.
+
 Why it is valid: for the true p the same ratio with p in the denominator is a nonnegative
 martingale that starts at 1, whatever the arms' shares of traffic, and E is never above it
 while p is in H0. So by Ville's inequality P(E ever reaches 1/alpha | H0) <= alpha, under any
@@ -41,11 +50,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
+
+T = TypeVar("T")  # log E of one look, or of many at once
 
 HALVINGS = 60  # of an interval of length <= 1: down to the last bit of a float
 # of the numerator bet on shares that stay the same over steps; our choice, decision 0038
 TOGETHER = 0.75
+ALIKE = 0.5  # of that bet is on arms that are alike, where H0 excludes it; our choice
 INTERVAL_HALVINGS = 24  # of [-1, 1]: the difference to within 2e-7
+WEIGHT_POINTS = 2_000  # of the integral over the mixture's weights
+WEIGHT_ERROR = 1e-4  # which is more than its error: a smaller weight of H0 is a smaller E
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +95,70 @@ class Interval:
     high: float
 
 
-def log_e_at_most(strata: Sequence[Stratum], difference: float) -> float:
+def log_e_at_most(strata: Sequence[Stratum], difference: float, *, focused: bool = False) -> float:
     """Return log E against H0: p_canary - p_baseline <= difference, in every step.
 
     Large: the canary's share is higher than that. Without outcomes it is 0 (E = 1); it is
     infinite when H0 makes the outcomes impossible.
     """
-    return _log_bet(strata) - sum(_log_sup_at_most(s, difference) for s in strata)
+    log_sup = sum(_log_sup_at_most(s, difference) for s in strata)
+    if log_sup == -math.inf:
+        return math.inf
+    apart = sum(_log_mixtures(stratum) for stratum in strata) - log_sup
+    groups = {stratum.group for stratum in strata}
+    if None in groups or not groups:
+        return apart
+    pooled = [_pooled(strata, group) for group in groups]
+    together = sum(_log_mixtures(group) for group in pooled) - log_sup
+    if not focused:
+        return log_mean([(1.0 - TOGETHER, apart), (TOGETHER, together)])
+    alike = sum(log_mixture(_total((s.baseline, s.canary))) for s in pooled) - log_sup
+    narrowed = log_without(together, weight_at_most(difference) ** len(groups))
+    return log_mean([(1.0 - TOGETHER, apart), *second_bet(narrowed, alike, difference)])
 
 
-def log_e_at_least(strata: Sequence[Stratum], difference: float) -> float:
+def log_e_at_least(strata: Sequence[Stratum], difference: float, *, focused: bool = False) -> float:
     """Return log E against H0: p_canary - p_baseline >= difference, in every step.
 
     Large: the canary's share is lower than that.
     """
     exchanged = [Stratum(s.canary, s.baseline, s.group) for s in strata]
-    return log_e_at_most(exchanged, -difference)
+    return log_e_at_most(exchanged, -difference, focused=focused)
+
+
+def second_bet(narrowed: T, alike: T, difference: float) -> list[tuple[float, T]]:
+    """Return the parts of a focused second bet with their weights; `alike` where H0 excludes it."""
+    if difference >= 0.0:
+        return [(TOGETHER, narrowed)]
+    return [(TOGETHER * (1.0 - ALIKE), narrowed), (TOGETHER * ALIKE, alike)]
+
+
+@cache
+def weight_at_most(difference: float) -> float:
+    """Return what the mixture of two arms gives to p_canary - p_baseline <= difference, or less.
+
+    With p = sin(t)^2, t is uniform from 0 to pi / 2.
+    """
+    step = math.pi / 2.0 / WEIGHT_POINTS
+    shares = (math.sin((place + 0.5) * step) ** 2 for place in range(WEIGHT_POINTS))
+    below = math.fsum(math.asin(math.sqrt(_clip(share + difference))) for share in shares)
+    return max(0.0, below * step * (2.0 / math.pi) ** 2 - WEIGHT_ERROR)
+
+
+def log_without(log_e: float, weight: float) -> float:
+    """Return log of (E - weight) / (1 - weight); minus infinity where nothing is left."""
+    if weight == 0.0:
+        return log_e
+    less = math.log(weight) - log_e
+    return log_e + math.log(-math.expm1(less)) - math.log1p(-weight) if less < 0.0 else -math.inf
+
+
+def log_mean(parts: Sequence[tuple[float, float]]) -> float:
+    """Return the log of a mean, from weights and logs; exactly that of equal parts."""
+    most = max(log for _, log in parts)
+    if most in (-math.inf, math.inf) or all(log == most for _, log in parts):
+        return most
+    return most + math.log(math.fsum(weight * math.exp(log - most) for weight, log in parts))
 
 
 def confidence_sequence(
@@ -126,20 +190,6 @@ def _last_ruled_out(log_e_at: Callable[[float], float], alpha: float) -> float:
         else:
             kept = middle
     return ruled_out
-
-
-def _log_bet(strata: Sequence[Stratum]) -> float:
-    """Return the logarithm of the numerator."""
-    apart = sum(_log_mixtures(stratum) for stratum in strata)
-    groups = {stratum.group for stratum in strata}
-    if None in groups:
-        return apart
-    together = sum(_log_mixtures(_pooled(strata, group)) for group in groups)
-    if apart == together:  # exactly, of a single step
-        return apart
-    likelier = max(apart, together)
-    own, joint = math.exp(apart - likelier), math.exp(together - likelier)
-    return likelier + math.log((1.0 - TOGETHER) * own + TOGETHER * joint)
 
 
 def _pooled(strata: Sequence[Stratum], group: str | None) -> Stratum:

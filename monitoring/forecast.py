@@ -121,13 +121,17 @@ def _ratings_to_better(path: _Path, rules: CanarySettings) -> int | None:
     """Return the ratings to a proof, None where the canary does not look better than allowed."""
     if path.arms.difference + rules.margin <= path.arms.error:
         return None
-    return path.outcomes_to(lambda s: log_e_at_most(s, -rules.margin), rules.alpha_promote)
+    return path.outcomes_to(
+        lambda s: log_e_at_most(s, -rules.margin, focused=rules.focus_bets), rules.alpha_promote
+    )
 
 
 def _ratings_to_worse(path: _Path, rules: CanarySettings) -> int | None:
     if path.arms.difference >= -path.arms.error:
         return None
-    return path.outcomes_to(lambda s: log_e_at_least(s, 0.0), rules.alpha_roll_back)
+    return path.outcomes_to(
+        lambda s: log_e_at_least(s, 0.0, focused=rules.focus_bets), rules.alpha_roll_back
+    )
 
 
 def _promotion(
@@ -166,7 +170,9 @@ def _exposures_to_safe(
     newest = max(step.step for step in counts.steps)
     current = [place for place, step in enumerate(counts.steps) if step.step == newest]
     path = _Path(strata, current, arms, share)
-    return path.outcomes_to(lambda s: log_e_at_least(s, tolerance), rules.alpha_promote)
+    return path.outcomes_to(
+        lambda s: log_e_at_least(s, tolerance, focused=rules.focus_bets), rules.alpha_promote
+    )
 
 
 def _estimate(strata: Sequence[Stratum]) -> _Arms | None:

@@ -88,11 +88,13 @@ def _guardrail(
 ) -> Guardrail:
     kind = KINDS[name]
     strata, tolerance = strata_of(steps, kind.tally, rules), kind.tolerance(rules)
+    harm = log_e_at_most(strata, tolerance, focused=rules.focus_bets)
+    safe = log_e_at_least(strata, tolerance, focused=rules.focus_bets)
     return Guardrail(
         name,
         tolerance,
-        harm=Evidence(log_e_at_most(strata, tolerance), rules.alpha_guardrail),
-        safe=Evidence(log_e_at_least(strata, tolerance), rules.alpha_promote),
+        harm=Evidence(harm, rules.alpha_guardrail),
+        safe=Evidence(safe, rules.alpha_promote),
         baseline=_share([s.baseline for s in strata]),
         canary=_share([s.canary for s in strata]),
     )

@@ -107,8 +107,10 @@ def judge_watch(
 
 def _find(counts: RolloutCounts, rules: CanarySettings, context: dict[str, Any]) -> Findings:
     votes = strata_of(counts.steps, votes_of, rules)
-    better = Evidence(log_e_at_most(votes, -rules.margin), rules.alpha_promote)
-    worse = Evidence(log_e_at_least(votes, 0.0), rules.alpha_roll_back)
+    better = Evidence(
+        log_e_at_most(votes, -rules.margin, focused=rules.focus_bets), rules.alpha_promote
+    )
+    worse = Evidence(log_e_at_least(votes, 0.0, focused=rules.focus_bets), rules.alpha_roll_back)
     guarded = guardrails(counts.steps, rules)
     unequal = mismatch(counts.steps, rules)
     baseline = arm_total(step.baseline for step in counts.steps)

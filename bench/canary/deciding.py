@@ -14,21 +14,23 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.canary.evidence import (
+    log_better,
+    log_harm,
+    log_mismatch,
+    log_safe,
+    log_worse,
+    so_far,
+    votes,
+)
 from bench.canary.figures import OURS
 from bench.canary.streams import Streams
-from bench.canary.vectors import (
-    Cells,
-    log_mixture,
-    log_mixtures,
-    log_sup_at_least,
-    log_sup_at_most,
-)
-from core.canary_settings import CanarySettings, GuardrailName
-from monitoring.eprocess import TOGETHER
-from monitoring.guardrails import KINDS
+from core.canary_settings import GUARDRAILS, CanarySettings
 
 HOLD, PROMOTE, ROLL_BACK, PAUSE = 0, 1, 2, 3
 KAYENTA_CONFIDENCE = 0.98  # of its Mann-Whitney judge. Source: Kayenta, MannWhitneyClassifier
+LOOKS_AT_ONCE = 100  # what comes after a rollout's end need not be reckoned
+SLOWEST_FIRST = tuple(reversed(GUARDRAILS))  # feedback is what proves its safety last
 EXPECTED_LOSS = 0.005  # half a point of good ratings. Source: Stucchio 2015, Bayesian A/B testing
 
 Bools = NDArray[np.bool_]
@@ -58,89 +60,37 @@ def first(*ends: tuple[int, Bools]) -> Outcomes:
 def verdict(streams: Streams, rules: CanarySettings) -> Outcomes:
     """Return our decisions."""
     roll_back = log_worse(streams) >= -math.log(rules.alpha_roll_back)
-    promote = log_better(streams, rules) >= -math.log(rules.alpha_promote)
-    promote &= votes(streams) >= rules.min_ratings
     for name in rules.guardrails:
-        harm, safe = log_guardrail(streams, name, rules)
-        roll_back |= harm >= -math.log(rules.alpha_guardrail)
-        promote &= safe >= -math.log(rules.alpha_promote)
+        roll_back |= log_harm(streams, name, rules) >= -math.log(rules.alpha_guardrail)
     pause = log_mismatch(streams, rules) >= -math.log(rules.alpha_mismatch)
+    ended = np.logical_or.accumulate(roll_back | pause, axis=1)
+    promote = _first_safe(streams, _better(streams, rules) & ~ended, rules)
     return first((ROLL_BACK, roll_back), (PAUSE, pause), (PROMOTE, promote))
+
+
+def _first_safe(streams: Streams, looks: Bools, rules: CanarySettings) -> Bools:
+    """Return which of the looks see every guardrail safe, up to each rollout's first such look."""
+    safe = np.zeros_like(looks)
+    for begin in range(0, looks.shape[1], LOOKS_AT_ONCE):
+        here = np.zeros_like(looks)
+        some = slice(begin, begin + LOOKS_AT_ONCE)
+        here[:, some] = looks[:, some] & ~safe.any(axis=1, keepdims=True)
+        for name in SLOWEST_FIRST:
+            if name in rules.guardrails:
+                here &= log_safe(streams, name, rules, here) >= -math.log(rules.alpha_promote)
+        safe |= here
+    return safe
 
 
 def proof(streams: Streams, rules: CanarySettings) -> Outcomes:
     """Return what ratings alone show by our e-process, without guardrails."""
     worse = log_worse(streams) >= -math.log(rules.alpha_roll_back)
-    better = log_better(streams, rules) >= -math.log(rules.alpha_promote)
-    return first((ROLL_BACK, worse), (PROMOTE, better & (votes(streams) >= rules.min_ratings)))
+    return first((ROLL_BACK, worse), (PROMOTE, _better(streams, rules)))
 
 
-def log_better(streams: Streams, rules: CanarySettings) -> Floats:
-    """Return log E against "canary <= baseline - margin" at each look."""
-    cells = _cells(streams, "good", "votes")
-    return _log_bet(cells, streams) - _over_steps(log_sup_at_most(cells, -rules.margin), streams)
-
-
-def log_worse(streams: Streams) -> Floats:
-    """Return log E against "canary >= baseline" at each look."""
-    cells = _cells(streams, "good", "votes")
-    return _log_bet(cells, streams) - _over_steps(log_sup_at_least(cells, 0.0), streams)
-
-
-def log_guardrail(
-    streams: Streams, name: GuardrailName, rules: CanarySettings
-) -> tuple[Floats, Floats]:
-    """Return log E of harm and of safety at each look."""
-    cells = _cells(streams, name, "exposures")
-    tolerance, bet = KINDS[name].tolerance(rules), _log_bet(cells, streams)
-    return (
-        bet - _over_steps(log_sup_at_most(cells, tolerance), streams),
-        bet - _over_steps(log_sup_at_least(cells, tolerance), streams),
-    )
-
-
-def _log_bet(cells: Cells, streams: Streams) -> Floats:
-    """Return the numerator of the e-process: each step for itself, and all of them together."""
-    apart = _over_steps(log_mixtures(cells), streams)
-    together = log_mixtures(Cells(*(so_far(counts, streams) for counts in cells.arrays())))
-    return np.logaddexp(apart + math.log(1.0 - TOGETHER), together + math.log(TOGETHER))
-
-
-def log_mismatch(streams: Streams, rules: CanarySettings) -> Floats:
-    """Return log E against "each subject is in the canary with the step's share"."""
-    canary, baseline = streams.canary["subjects"], streams.baseline["subjects"]
-    share = np.asarray(rules.shares)[streams.step]
-    expected = canary * np.log(share) + baseline * np.log1p(-share)
-    return _over_steps(log_mixture(canary, baseline) - expected, streams)
-
-
-def votes(streams: Streams) -> NDArray[np.int32]:
-    """Return the votes of both arms so far: the ratings that count."""
-    return so_far(streams.baseline["votes"] + streams.canary["votes"], streams)
-
-
-def ratings(streams: Streams) -> NDArray[np.int32]:
-    """Return all ratings so far, also those that count for nothing."""
-    return so_far(streams.baseline["rated"] + streams.canary["rated"], streams)
-
-
-def so_far(counts: NDArray[np.int32], streams: Streams) -> NDArray[np.int32]:
-    """Return counts since the beginning, from counts since each step's."""
-    return np.asarray(_over_steps(counts.astype(np.float64), streams), dtype=np.int32)
-
-
-def _over_steps(values: Floats, streams: Streams) -> Floats:
-    """Add to each look what the steps before had come to at their last look."""
-    total = values.copy()
-    for step in range(1, int(streams.step.max()) + 1):
-        last = int(np.flatnonzero(streams.step < step)[-1])
-        total[:, streams.step == step] += total[:, last : last + 1]
-    return total
-
-
-def _cells(streams: Streams, hits: str, of: str) -> Cells:
-    b, c = streams.baseline, streams.canary
-    return Cells(b[hits], b[of] - b[hits], c[hits], c[of] - c[hits])
+def _better(streams: Streams, rules: CanarySettings) -> Bools:
+    shown = log_better(streams, rules) >= -math.log(rules.alpha_promote)
+    return shown & (votes(streams) >= rules.min_ratings)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,10 @@ from core.canary_settings import CanarySettings
 
 CONFIDENCE = 0.95  # of the upper limits
 CLEAR = ("better", "better, no ramp", "worse", "worse, no ramp")  # effects of 30 points
+# The most power that a goal's fixed sample is given: what 2,000 right decisions of 2,000 show. More
+# rollouts would show more, so that the fixed sample would grow and flatter us
+MOST_POWER = 0.9985
+POWERS = (0.8, 0.9, 0.95, 0.99)  # at which both are compared beside the goals
 OURS = "verdict"
 
 
@@ -30,6 +34,9 @@ class Extent:
     every: int = 8  # answers between two looks
     at_once: int = 100  # rollouts in memory
     processes: int = 2
+    # of all random numbers. The rules were chosen with other seeds, so that these streams are new
+    # to them: whoever changes a rule after seeing them takes the next number
+    seed: int = 2_038
 
 
 QUICK = Extent(rollouts=200, answers=8_000, every=16)
@@ -136,7 +143,13 @@ def goals(result: Mapping[str, Any]) -> list[Goal]:
         )
     ]
     ratios = [
-        Goal(f"{name}: ratings to fixed sample's", 1.0, share, "ratio", share < 1.0)
+        Goal(
+            f"{name}: ratings to fixed sample's",
+            1.0,
+            share,
+            "ratio",
+            share is not None and share < 1.0,
+        )
         for name in CLEAR
         for share in [seen[name]["to_fixed_sample"]["ratio"]]
     ]

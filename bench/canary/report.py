@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from bench.canary.figures import OURS
+from bench.canary.figures import OURS, POWERS
 from bench.report import print_goals
 
 COLOURS = {
@@ -43,12 +43,13 @@ def print_result(console: Console, result: Numbers) -> None:
     for name, scenario in result["scenarios"].items():
         console.print(_table(name, scenario))
     for name, scenario in result["scenarios"].items():
-        if (told := scenario.get("to_fixed_sample")) is not None:
+        if (told := scenario.get("to_fixed_sample")) and told["fixed"] is not None:
             console.print(
                 f"{name}: {told['mean']:.0f} ratings to the proof on average; a z-test that looks "
                 f"once needs {told['fixed']} for a power of {told['power']:.4f}",
                 highlight=False,
             )
+    console.print(_powers_table(result["scenarios"]))
     print_goals(console, result)
 
 
@@ -66,6 +67,25 @@ def _table(name: str, scenario: Numbers) -> Table:
             *(_number(numbers[of]["median"]) for of in ("ratings", "answers")),
         )
     return table
+
+
+def _powers_table(scenarios: Numbers) -> Table:
+    title = "Ratings on average, ours giving up in time for the power / a z-test that looks once"
+    table = Table(title=title, title_justify="left")
+    table.add_column("power")
+    for power in POWERS:
+        table.add_column(f"{power:.0%}", justify="right")
+    for name, scenario in scenarios.items():
+        if "to_fixed_sample" in scenario:
+            lower = {one["power"]: one for one in scenario["to_fixed_sample"]["lower_powers"]}
+            table.add_row(name, *(_ratio(lower.get(power)) for power in POWERS))
+    return table
+
+
+def _ratio(numbers: Numbers | None) -> str:
+    if numbers is None:
+        return "not reached"
+    return f"{numbers['mean']:.0f} / {numbers['fixed']} = {numbers['ratio']:.2f}"
 
 
 def _share(numbers: Numbers) -> str:
@@ -115,7 +135,7 @@ def _draw_when(axes: Axes, result: Numbers) -> None:
     told = {
         name: scenario["to_fixed_sample"]
         for name, scenario in result["scenarios"].items()
-        if "to_fixed_sample" in scenario
+        if scenario.get("to_fixed_sample", {}).get("fixed") is not None
     }
     at = np.arange(len(told))
     for place, (key, label) in enumerate((("mean", "e-process"), ("fixed", "fixed sample"))):

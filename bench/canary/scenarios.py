@@ -89,6 +89,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("low response", Arm(0.6, 0.02, 0.02), Arm(0.6, 0.02, 0.02)),
     Scenario("biased response", Arm(0.6), Arm(0.6, 0.25, 0.07), "wrong", "not judged"),
     Scenario("spammers", crowd=Crowd(4_000, spammers=5, spam=0.15)),
+    # not looked at when `exposures_per_subject` was chosen
+    Scenario("more spammers", crowd=Crowd(4_000, spammers=12, spam=0.3)),
     Scenario("people come back", crowd=Crowd(500, taste=0.3)),
     Scenario(
         "lost events", Arm(0.5), Arm(0.75), promotion="not judged", roll_back="not judged", lost=0.2

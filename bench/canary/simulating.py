@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bench.canary.deciding import HOLD, PAUSE, PROMOTE, ROLL_BACK, RULES, ratings
-from bench.canary.figures import OURS, Extent, fixed_sample, lower_limit, upper_limit
+from bench.canary.deciding import HOLD, PAUSE, PROMOTE, ROLL_BACK, RULES
+from bench.canary.evidence import ratings
+from bench.canary.figures import (
+    MOST_POWER,
+    OURS,
+    POWERS,
+    Extent,
+    fixed_sample,
+    lower_limit,
+    upper_limit,
+)
 from bench.canary.scenarios import SCENARIOS, Scenario
-from bench.canary.streams import simulate
+from bench.canary.streams import Seed, simulate
 
 ENDS = {"promoted": PROMOTE, "rolled_back": ROLL_BACK, "paused": PAUSE, "undecided": HOLD}
 ALONE = "ratings alone"
 
 Say = Callable[[str], None]
-Decided = dict[str, tuple[list[int], list[int], list[int]]]  # decisions, ratings, answers
+Ended = tuple[list[int], list[int], list[int]]  # decisions, ratings, answers
+Decided = dict[str, Ended]
 
 
 def simulate_all(extent: Extent, say: Say) -> dict[str, Any]:
@@ -33,14 +45,14 @@ def simulate_all(extent: Extent, say: Say) -> dict[str, Any]:
     return found
 
 
-def _chunks(scenario: Scenario, extent: Extent) -> Iterator[tuple[Scenario, Extent, int, int]]:
+def _chunks(scenario: Scenario, extent: Extent) -> Iterator[tuple[Scenario, Extent, int, Seed]]:
     place = SCENARIOS.index(scenario)
     for begin in range(0, extent.rollouts, extent.at_once):
         size = min(extent.at_once, extent.rollouts - begin)
-        yield scenario, extent, size, 1_000_003 * place + begin
+        yield scenario, extent, size, (extent.seed, place, begin)
 
 
-def decide(scenario: Scenario, extent: Extent, rollouts: int, seed: int) -> Decided:
+def decide(scenario: Scenario, extent: Extent, rollouts: int, seed: Seed) -> Decided:
     """Return how each rule decided so many rollouts, and after how many ratings and answers."""
     rules = scenario.rules
     streams = simulate(
@@ -67,11 +79,11 @@ def summary(scenario: Scenario, parts: list[Decided]) -> dict[str, Any]:
         "rules": rules,
     }
     if scenario.compared:
-        found["to_fixed_sample"] = _to_fixed_sample(scenario, rules[ALONE])
+        found["to_fixed_sample"] = to_fixed_sample(scenario, [part[ALONE] for part in parts])
     return found
 
 
-def _ends(parts: list[tuple[list[int], list[int], list[int]]]) -> dict[str, Any]:
+def _ends(parts: list[Ended]) -> dict[str, Any]:
     decisions, given, answers = (np.concatenate([part[i] for part in parts]) for i in range(3))
     decided = decisions != HOLD
     told: dict[str, Any] = {
@@ -91,12 +103,26 @@ def _median(values: Any) -> float | None:
     return float(np.median(values)) if len(values) else None
 
 
-def _to_fixed_sample(scenario: Scenario, ours: dict[str, Any]) -> dict[str, float]:
-    """Compare ratings to a proof with a z-test that looks once and has no less power."""
-    end = "promoted" if scenario.promotion == "right" else "rolled_back"
-    count = ours[end]["count"]
-    power = lower_limit(count, round(count / ours[end]["share"]))
-    rules = scenario.rules
-    fixed = fixed_sample(scenario.baseline, scenario.canary, rules, power=power)
-    mean = ours["ratings"]["mean"]
+def to_fixed_sample(scenario: Scenario, parts: list[Ended]) -> dict[str, Any]:
+    """Compare ratings to a proof with a z-test that looks once and has no less power.
+
+    Beside it, both at lower powers: ours then gives up after as many ratings as that power takes.
+    """
+    decisions, given = (np.concatenate([part[i] for part in parts]) for i in range(2))
+    right = decisions == (PROMOTE if scenario.promotion == "right" else ROLL_BACK)
+    power = min(MOST_POWER, lower_limit(int(right.sum()), len(right)))
+    return _beside(scenario, given, power) | {
+        "lower_powers": [
+            _beside(scenario, np.minimum(given, np.sort(given[right])[place]), lower)
+            for lower in POWERS
+            if (place := math.ceil(lower * len(right)) - 1) < right.sum()
+        ]
+    }
+
+
+def _beside(scenario: Scenario, given: NDArray[np.int64], power: float) -> dict[str, Any]:
+    if power == 0.0:  # of a run that is too short to decide anything
+        return {"power": power, "fixed": None, "mean": float(given.mean()), "ratio": None}
+    fixed = fixed_sample(scenario.baseline, scenario.canary, scenario.rules, power=power)
+    mean = float(given.mean())
     return {"power": power, "fixed": fixed, "mean": mean, "ratio": mean / fixed}

@@ -7,6 +7,7 @@ subject and step, subjects where they were first seen. Feedback comes with the a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ STEP_ANSWERS = (400, 800)  # of the steps before the last, of all traffic
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float64]
+Seed = int | Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,13 @@ def steps_of(answers: int, rules: CanarySettings) -> Ints:
 
 
 def simulate(
-    scenario: Scenario, rules: CanarySettings, *, rollouts: int, answers: int, every: int, seed: int
+    scenario: Scenario,
+    rules: CanarySettings,
+    *,
+    rollouts: int,
+    answers: int,
+    every: int,
+    seed: Seed,
 ) -> Streams:
     """Return the counts of so many rollouts at a look after every `every` answers."""
     rng = np.random.default_rng(seed)

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-HALVINGS = 30  # of an interval of length <= 1: the likelihood is flat at its best point
 
 Counts = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -77,40 +74,34 @@ def log_mixture(hits: Counts, misses: Counts) -> Floats:
     return half[hits] + half[misses] - whole[hits + misses] - math.log(math.pi)
 
 
+def log_without(log_e: Floats, weight: float) -> Floats:
+    """Return log of (E - weight) / (1 - weight); minus infinity where nothing is left."""
+    with np.errstate(divide="ignore"):
+        left = np.log(np.maximum(0.0, -np.expm1(math.log(weight) - log_e)))
+    return log_e + left - math.log1p(-weight)
+
+
 def _best(hits: Counts, misses: Counts, *, if_empty: float) -> Floats:
     outcomes = hits + misses
     return np.where(outcomes == 0, if_empty, hits / np.maximum(outcomes, 1))
 
 
 def _edge(cells: Cells, difference: float) -> Floats:
-    """Return the baseline's best shares with the canary's `difference` above them."""
+    """Return the baseline's best shares with the canary's `difference` above them.
+
+    The slope is zero at the middle root of a cubic. Source: Miettinen and Nurminen 1985, appendix.
+    """
     bs, bf, cs, cf = (values.astype(np.float64) for values in cells.arrays())
-    if difference == 0.0:
-        return (bs + cs) / (bs + bf + cs + cf)
-    low = np.full(bs.shape, max(0.0, -difference))
-    high = np.full(bs.shape, min(1.0, 1.0 - difference))
-    bottom, top = low[:1].sum(), high[:1].sum()
-    floor = _slope((bs, bf, cs, cf), low, difference) <= 0.0
-    ceiling = _slope((bs, bf, cs, cf), high, difference) >= 0.0
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        rising = _slope((bs, bf, cs, cf), middle, difference) > 0.0
-        low, high = np.where(rising, middle, low), np.where(rising, high, middle)
-    share = np.where(ceiling, top, (low + high) / 2)
-    return np.where(floor, bottom, share)
-
-
-def _slope(counts: tuple[Any, Any, Any, Any], share: Floats, difference: float) -> Floats:
-    bs, bf, cs, cf = counts
-    other = np.clip(share + difference, 0.0, 1.0)
-    rise = _ratio(bs, share) + _ratio(cs, other)
-    return rise - _ratio(bf, 1.0 - share) - _ratio(cf, 1.0 - other)
-
-
-def _ratio(count: Floats, share: Floats) -> Floats:
-    """Return count / share; 0 / 0 is 0."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return np.where(count == 0.0, 0.0, count / share)
+    low, high = max(0.0, -difference), min(1.0, 1.0 - difference)
+    baseline, hits, rows = bs + bf, bs + cs, bs + bf + cs + cf
+    b = ((rows + baseline) * difference - rows - hits) / rows / 3.0
+    c = ((baseline * difference - rows - 2.0 * bs) * difference + hits) / rows
+    q = b**3 - b * c / 2.0 + bs * difference * (1.0 - difference) / rows / 2.0
+    radius = np.where(q < 0.0, -1.0, 1.0) * np.sqrt(np.maximum(b**2 - c / 3.0, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosine = np.where(radius == 0.0, 0.0, q / radius**3)
+    angle = (math.pi + np.arccos(np.clip(cosine, -1.0, 1.0))) / 3.0
+    return np.clip(2.0 * radius * np.cos(angle) - b, low, high)
 
 
 def _log_likelihood(hits: Counts, misses: Counts, share: Floats) -> Floats:

@@ -1,18 +1,19 @@
 """The arithmetic of the benchmark: how much is simulated, rates and their limits, delays, goals.
 
-Pure: what was said of windows comes in, numbers go out.
+What was said of windows comes in, numbers go out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from bench.drift.checks import Told, Volume
+from bench.drift.checks import FAMILY, Told, Volume
+from bench.drift.slow import slow_fall
 from bench.drift.traffic import DRIFTS
 from bench.report import Goal
 
@@ -21,6 +22,10 @@ GOAL_FOUND = 0.95  # of stories, within the stated windows
 CONFIDENCE = 0.95
 # Windows of drifted traffic within which something is said: 2,000 rows each
 STATED = dict.fromkeys(DRIFTS, 2) | {"rating -5 points": 10}
+# What is compared with an oracle, and judged by stories of ratings alone: few stories with all
+# columns would leave 95 % open
+SLOW = ("rating -5 points",)
+ALONE = 15  # stories of ratings alone for each one with all columns: they cost a hundredth
 
 
 VOLUME = Volume()
@@ -30,14 +35,15 @@ VOLUME = Volume()
 class Extent:
     """How much to simulate."""
 
-    calm: int = 1_200  # stories without drift, each with its own reference
-    calm_windows: int = 2
-    drifted: int = 24  # stories of each drift
-    drifted_windows: int = 3
+    calm: int = 3_000  # stories without drift, each with its own reference
+    calm_windows: int = 2  # that are checked, the last one with a full horizon
+    drifted: int = 40  # stories of each drift
+    drifted_windows: int = 2
     slow_windows: int = 10  # of drifts that are stated to take long
-    evidently_calm: int = 120  # of these stories Evidently judges the last window, too
+    evidently_calm: int = 60  # of these stories Evidently judges the last window, too
     evidently_drifted: int = 6
     volume: Volume = VOLUME
+    seed_family: int = field(default=FAMILY, init=False)
 
     def windows(self, drift: str) -> int:
         """Return how many windows of a drift are simulated."""
@@ -93,7 +99,7 @@ def drift_numbers(drift: str, told: Sequence[Told], windows: int) -> dict[str, A
     acted = [_first(one.severities[1:], {"act"}) for one in told]
     others = [drifted for one in told for drifted in one.evidently]
     within = sum(delay is not None and delay <= STATED[drift] for delay in watched)
-    return {
+    numbers = {
         "stories": len(told),
         "windows": windows,
         "stated_windows": STATED[drift],
@@ -105,6 +111,9 @@ def drift_numbers(drift: str, told: Sequence[Told], windows: int) -> dict[str, A
         "act_delays": acted,
         "evidently": rate(sum(others), len(others)),
     }
+    if drift in SLOW:
+        numbers["slow"] = slow_fall(DRIFTS[drift], windows, VOLUME, ALONE * len(told))
+    return numbers
 
 
 def _first(severities: Sequence[str], wanted: set[str]) -> int | None:
@@ -132,14 +141,14 @@ def goals(result: Mapping[str, Any]) -> list[Goal]:
         "share",
         upper is not None and upper <= GOAL_ALARMS,
     )
-    found = [
-        Goal(
-            f"{drift}: found within {one['stated_windows']} windows",
-            GOAL_FOUND,
-            one["found_within_stated"],
-            "share",
-            one["found_within_stated"] >= GOAL_FOUND,
-        )
-        for drift, one in result["drifts"].items()
-    ]
-    return [alarms, *found]
+    return [alarms, *(_found(drift, one) for drift, one in result["drifts"].items())]
+
+
+def _found(drift: str, one: Mapping[str, Any]) -> Goal:
+    stated, share, of = one["stated_windows"], one["found_within_stated"], ""
+    if "slow" in one:
+        slow = one["slow"]
+        share, of = slow["ours"][-1], f", {slow['stories']} stories of ratings alone"
+        stated = len(slow["ours"])
+    name = f"{drift}: found within {stated} windows{of}"
+    return Goal(name, GOAL_FOUND, share, "share", share >= GOAL_FOUND)

@@ -33,6 +33,9 @@ def print_result(console: Console, result: Numbers) -> None:
     """Print what was measured, and the goals."""
     console.print(_calm_table(result["calm"]))
     console.print(_drift_table(result["drifts"]))
+    for drift, one in result["drifts"].items():
+        if "slow" in one:
+            console.print(_slow_table(drift, one["slow"]))
     print_goals(console, result)
 
 
@@ -74,6 +77,20 @@ def _drift_table(drifts: Numbers) -> Table:
             f"{_percent(one['found_within_stated'])} in {one['stated_windows']}",
             _percent(one["evidently"]["share"]),
         )
+    return table
+
+
+def _slow_table(drift: str, slow: Numbers) -> Table:
+    table = Table(title=f"{drift}, ratings alone: found by window", title_justify="left")
+    table.add_column("")
+    for window in range(1, len(slow["ours"]) + 1):
+        table.add_column(str(window), justify="right")
+    for name, shares in (
+        (f"ours, {slow['stories']} stories", slow["ours"]),
+        (f"oracle, alpha {slow['alpha']:g}", slow["oracle"]),
+        ("oracle, all of alpha", slow["oracle_with_all_of_alpha"]),
+    ):
+        table.add_row(name, *(_percent(share) for share in shares))
     return table
 
 

@@ -98,20 +98,26 @@ def draw(
         "ttft_s": 0.1 * generator.lognormal(0.0, 0.4, rows),
         "cost": (np.rint(chars) + 3.0 * np.rint(answer)) * 1e-7,
     }
-    rating = _flags(traffic.rating, rows, generator)
-    rated = generator.random(rows) < traffic.rated
+    streams = draw_streams(traffic, rows, generator).flags
     flags = {
         "refusal": _flags(traffic.refusal, rows, generator),
         "format_valid": _flags(0.97, rows, generator),
-        "rating": np.where(rated, rating, np.nan),
-        "rated": rated.astype(np.float64),
-        "error": _flags(traffic.error, rows, generator),
+        "rated": 1.0 - np.isnan(streams["rating"]),
+        **streams,
     }
     languages = np.array(LANGUAGES)[
         generator.choice(len(LANGUAGES), rows, p=np.array(traffic.languages))
     ]
     labels = {"topic": topic.astype(np.str_), "language": languages}
     return Sample(numbers, flags, labels, _embedding(topic[:vectors], middles, generator))
+
+
+def draw_streams(traffic: Traffic, rows: int, generator: np.random.Generator) -> Sample:
+    """Return ratings and errors alone: what slow losses are looked for in."""
+    rating = _flags(traffic.rating, rows, generator)
+    rated = generator.random(rows) < traffic.rated
+    error = _flags(traffic.error, rows, generator)
+    return Sample(flags={"rating": np.where(rated, rating, np.nan), "error": error})
 
 
 def _flags(share: float, rows: int, generator: np.random.Generator) -> Floats:

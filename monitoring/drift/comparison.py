@@ -7,7 +7,7 @@ everything drawn is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zlib import crc32
 
@@ -21,12 +21,15 @@ from monitoring.drift.effects import (
     cohens_h,
     cramers_v,
     jensen_shannon,
+    largest_fall,
     wasserstein,
 )
 from monitoring.drift.kernel import compare_vectors
 from monitoring.drift.sample import Floats, Labels, Sample, present
-from monitoring.drift.stream import newest_change
+from monitoring.drift.stream import Counts, newest_change
 from monitoring.drift.twosample import flags_p, labels_p, numbers_p
+
+SLOW_FALL = "rating_stream"  # the test with a part of alpha of its own
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,15 @@ class Finding:
     large: bool = False
     before: str = ""  # for people
     after: str = ""
+    # the largest effect that is not ruled out, as such a multiple; 0: not asked for
+    possible: float = 0.0
 
     def drifted(self, alpha: float) -> bool:
-        """Whether the difference is sure after correction, and large enough to matter."""
-        return self.adjusted_p <= alpha and self.strength >= 1.0
+        """Whether the difference is sure after correction, and large enough to matter.
+
+        Of ratings, which are few: not shown to be too small to matter.
+        """
+        return self.adjusted_p <= alpha and max(self.strength, self.possible) >= 1.0
 
 
 @dataclass(frozen=True)
@@ -62,35 +70,48 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Compared:
-    """What is compared: `recent` holds the flags of the horizon's windows, this one last."""
+    """What is compared: `recent` are the flags of the horizon's windows, this one last."""
 
     kind: Reference
     reference: Sample
     window: Sample
-    recent: Sample
+    recent: Sequence[Sample]
 
 
 def compare(compared: Compared, rules: DriftSettings, seed: int) -> Comparison:
     """Return all findings of the window against the reference."""
     findings = [_column(column, compared, rules, seed) for column in watched(compared.kind)]
     if compared.kind == "healthy_week":
-        findings += [_stream(column, compared, rules) for column in STREAMS]
-    return Comparison(compared.kind, tuple(_corrected(findings)))
+        findings += [_stream(column, compared, rules, seed) for column in STREAMS]
+    return Comparison(compared.kind, tuple(_corrected(findings, rules)))
 
 
-def _corrected(findings: Iterable[Finding]) -> list[Finding]:
+def _corrected(findings: Iterable[Finding], rules: DriftSettings) -> list[Finding]:
     """Return the findings with corrected p-values, the largest first and the untested last."""
     all_of_them = list(findings)
     tested = [finding for finding in all_of_them if finding.p is not None]
-    corrected = adjusted([finding.p for finding in tested if finding.p is not None])
+    weights = _weights([finding.column.name for finding in tested], rules)
+    corrected = adjusted([finding.p for finding in tested if finding.p is not None], weights)
     done = [replace(one, adjusted_p=p) for one, p in zip(tested, corrected, strict=True)]
     done += [finding for finding in all_of_them if finding.p is None]
     return sorted(done, key=lambda one: (one.p is None, -one.strength, one.column.name))
 
 
+def _weights(names: Sequence[str], rules: DriftSettings) -> list[float]:
+    """Return each test's part of alpha: slow falls of ratings have theirs, others equal ones."""
+    others = sum(name != SLOW_FALL for name in names)
+    own = rules.slow_fall_alpha if others else 1.0
+    rest = 1.0 - own if SLOW_FALL in names else 1.0
+    return [own if name == SLOW_FALL else rest / others for name in names]
+
+
+def _drawing(column: Column, seed: int) -> np.random.Generator:
+    """Return a column's own generator: another one that is missing changes nothing here."""
+    return np.random.default_rng((seed, crc32(column.name.encode())))
+
+
 def _column(column: Column, compared: Compared, rules: DriftSettings, seed: int) -> Finding:
-    # each column draws for itself: another one that is missing changes nothing here
-    generator = np.random.default_rng((seed, crc32(column.name.encode())))
+    generator = _drawing(column, seed)
     if column.kind == "number":
         return _number(column, compared, rules)
     if column.kind == "label":
@@ -167,27 +188,35 @@ def _flag(column: Column, compared: Compared, rules: DriftSettings) -> Finding:
     found = Finding(column, (len(before), len(after)))
     if min(found.values) < rules.min_values:
         return found
-    p = flags_p((int(before.sum()), len(before)), (int(after.sum()), len(after)), column.worse)
-    return _share_finding(found, p, (float(before.mean()), float(after.mean())), rules)
+    old, new = (int(before.sum()), len(before)), (int(after.sum()), len(after))
+    return _share_finding(found, flags_p(old, new, column.worse), (old, new), rules)
 
 
-def _stream(column: Column, compared: Compared, rules: DriftSettings) -> Finding:
-    source = STREAM_SOURCE[column.name]
-    before = compared.reference.flags.get(source, np.empty(0))
-    after = compared.recent.flags.get(source, np.empty(0))
-    found = Finding(column, (len(present(before)), len(present(after))))
-    change = newest_change(before, after, column.worse, min_values=rules.min_values)
+def _stream(column: Column, compared: Compared, rules: DriftSettings, seed: int) -> Finding:
+    source, none = STREAM_SOURCE[column.name], np.empty(0)
+    before = compared.reference.flags.get(source, none)
+    windows = [one.flags.get(source, none) for one in compared.recent]
+    found = Finding(column, (len(present(before)), sum(len(present(one)) for one in windows)))
+    change = newest_change(
+        before,
+        windows,
+        column.worse,
+        _drawing(column, seed),
+        min_values=rules.min_values,
+        permutations=rules.permutations,
+    )
     if change is None:
         return found
-    found = replace(found, values=(found.values[0], change.newest))
+    found = replace(found, values=(found.values[0], change.after[1]))
     return _share_finding(found, change.p, (change.before, change.after), rules)
 
 
 def _share_finding(
-    found: Finding, p: float, shares: tuple[float, float], rules: DriftSettings
+    found: Finding, p: float, sides: tuple[Counts, Counts], rules: DriftSettings
 ) -> Finding:
-    before, after = shares
+    before, after = (ones / values for ones, values in sides)
     name, size, rule = _share_effect(found.column, before, after, rules)
+    possible = largest_fall(*sides) / before if name == "relative_drop" and before > 0.0 else 0.0
     return replace(
         found,
         p=p,
@@ -196,6 +225,7 @@ def _share_finding(
         large=_is_large((size, rule)),
         before=_percent(before),
         after=_percent(after),
+        possible=possible / rule.small,
     )
 
 

@@ -60,18 +60,16 @@ def read_features(path: Path) -> Features:
     return Features(sample, tuple(str(one) for one in ids), _embedded(table, ids))
 
 
-def read_streams(paths: Sequence[Path]) -> Sample:
+def read_streams(paths: Sequence[Path]) -> list[Sample]:
     """Return ratings and errors of several windows, the oldest first.
 
     Raises: DataError.
     """
     tables = [_table(path, ["started_at", *STREAMED]) for path in paths]
-    flags = {
-        name: np.concatenate([_floats(table, name) for table in tables if _has(table, name)])
-        for name in STREAMED
-        if any(_has(table, name) for table in tables)
-    }
-    return Sample(flags=flags)
+    return [
+        Sample(flags={name: _floats(table, name) for name in STREAMED if _has(table, name)})
+        for table in tables
+    ]
 
 
 def _table(path: Path, columns: list[str] | None) -> Table:

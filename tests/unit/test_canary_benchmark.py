@@ -24,8 +24,16 @@ from bench.canary.deciding import (
     first,
     verdict,
 )
-from bench.canary.figures import Extent, fixed_sample, lower_limit, ratings_of_ramp, upper_limit
+from bench.canary.figures import (
+    MOST_POWER,
+    Extent,
+    fixed_sample,
+    lower_limit,
+    ratings_of_ramp,
+    upper_limit,
+)
 from bench.canary.scenarios import FLAGS, SCENARIOS, Arm, Crowd, Scenario
+from bench.canary.simulating import to_fixed_sample
 from bench.canary.streams import Streams, simulate, steps_of
 from bench.canary.vectors import Cells, log_mixtures, log_sup_at_least, log_sup_at_most
 from core.canary_settings import CanarySettings
@@ -171,6 +179,45 @@ def test_the_fixed_sample_is_the_textbooks() -> None:
     assert sum(ratings_of_ramp(2_000, Arm(), Arm(), ramp)) == pytest.approx(500.0)
 
 
+@pytest.mark.parametrize(("baseline", "canary"), [(0.3, 0.6), (0.5, 0.7)])
+def test_the_fixed_sample_has_the_power_that_it_says(baseline: float, canary: float) -> None:
+    """Simulated at its size on the ramp: power and error rate are those it was planned for."""
+    rules, rng, runs = CanarySettings(shares=(0.05, 0.25, 0.5)), np.random.default_rng(4), 20_000
+    for power in (0.8, 0.95, 0.9985):
+        size = fixed_sample(Arm(baseline), Arm(canary), rules, power=power)
+        answers = next(
+            n
+            for n in range(10, 9_000, 10)
+            if math.ceil(sum(ratings_of_ramp(n, Arm(baseline), Arm(canary), rules))) >= size
+        )
+        n_b, n_c = (round(n) for n in ratings_of_ramp(answers, Arm(), Arm(), rules))
+        shown: list[float] = []
+        for share in (canary, baseline):
+            b, c = rng.binomial(n_b, baseline, runs), rng.binomial(n_c, share, runs)
+            pooled = (b + c) / (n_b + n_c)
+            deviation = np.sqrt(pooled * (1.0 - pooled) * (1.0 / n_b + 1.0 / n_c))
+            shown.append(float(np.mean((c / n_c - b / n_b) / deviation >= 1.6449)))
+        assert shown[0] == pytest.approx(power, abs=0.02 if power < 0.99 else 0.002)
+        assert shown[1] == pytest.approx(0.05, abs=0.015)
+
+
+def test_powers_below_the_goals_are_compared_as_well() -> None:
+    """Ours then gives up after the ratings in which so many were right; others are left out."""
+    scenario = next(one for one in SCENARIOS if one.name == "better")
+    given = list(range(10, 1_010, 10))
+    most = [PROMOTE] * 92 + [HOLD] * 8
+    told = to_fixed_sample(scenario, [(most, given, given)])
+    assert [one["power"] for one in told["lower_powers"]] == [0.8, 0.9]
+    at_80 = told["lower_powers"][0]
+    assert at_80["mean"] == pytest.approx(np.minimum(given, 800).mean())
+    assert at_80["fixed"] < told["fixed"]
+    assert told["power"] == pytest.approx(lower_limit(92, 100))
+    sure = to_fixed_sample(scenario, [([PROMOTE] * 5_000, [100] * 5_000, [100] * 5_000)])
+    assert sure["power"] == MOST_POWER
+    none = to_fixed_sample(scenario, [([HOLD] * 3, [100] * 3, [100] * 3)])
+    assert (none["fixed"], none["ratio"], none["lower_powers"]) == (None, None, [])
+
+
 def test_each_rule_finds_a_clear_gain() -> None:
     """All of them promote a canary that pleases nine of ten instead of one."""
     scenario = Scenario("x", Arm(0.1), Arm(0.9))
@@ -191,6 +238,7 @@ def test_the_benchmark_runs_and_writes(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "canary.json").read_text())
     assert len(told) == len(SCENARIOS) == len(written["scenarios"])
     assert {"machine", "settings", "rules", "simulated"} <= written.keys()
+    assert written["settings"]["seed"] == TINY.seed
     assert [goal["name"] for goal in written["goals"]][:2] == [
         "false promotions, upper limit",
         "false roll-backs, upper limit",

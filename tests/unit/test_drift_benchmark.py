@@ -13,7 +13,7 @@ from rich.console import Console
 from scipy import stats
 
 from bench.drift import report
-from bench.drift.checks import Told, Volume, play, with_drift, without_drift
+from bench.drift.checks import FAMILY, Told, Volume, play, with_drift, without_drift
 from bench.drift.figures import STATED, Extent, calm_numbers, drift_numbers, goals, rate
 from bench.drift.traffic import DRIFTS
 
@@ -69,21 +69,46 @@ def test_slow_drifts_are_given_their_time() -> None:
     assert all(extent.windows(drift) >= STATED[drift] for drift in DRIFTS)
 
 
+def test_a_fall_of_ratings_is_compared_with_an_oracle() -> None:
+    """It knows when the fall began and finds no later; the larger its alpha, the more it finds."""
+    found = drift_numbers("rating -5 points", [told("none", "none", "watch")] * 4, 3)["slow"]
+    assert found["stories"] == 60
+    for window in range(3):
+        assert found["ours"][window] <= found["oracle"][window] + 0.2  # three deviations of 60
+        assert found["oracle"][window] < found["oracle_with_all_of_alpha"][window]
+    # 2,100 ratings of 80 % before, 600 of 75 % after: z is 2.49 above a bound of 2.58
+    assert found["oracle"][0] == pytest.approx(0.53, abs=0.02)
+    assert found["oracle_needs"] is None
+
+
+def test_the_seed_is_stated() -> None:
+    """Settings in the result name the family of all random numbers."""
+    assert asdict(Extent())["seed_family"] == FAMILY
+
+
 def test_goals_are_of_this_run() -> None:
     """The goal of false alarms and one for each drift; what was not measured is not met."""
     result: dict[str, Any] = {
         "calm": {"watch_or_act": rate(0, 1_000)},
-        "drifts": {"language mix": {"stated_windows": 2, "found_within_stated": 0.5}},
+        "drifts": {
+            "language mix": {"stated_windows": 2, "found_within_stated": 0.5},
+            "rating -5 points": {
+                "stated_windows": 3,
+                "found_within_stated": 0.5,
+                "slow": {"stories": 600, "ours": [0.4, 0.9, 0.96]},
+            },
+        },
     }
-    assert [goal.met for goal in goals(result)] == [True, False]
+    assert [goal.met for goal in goals(result)] == [True, False, True]
+    assert "600 stories of ratings alone" in goals(result)[2].name
     assert not goals(result | {"calm": {"watch_or_act": rate(0, 0)}})[0].met
 
 
 def test_a_small_run_writes_table_drawing_and_numbers(tmp_path: Path) -> None:
     """From simulated windows to the files."""
     calm = [play(without_drift(1, 2), SMALL, ask_evidently=False)]
-    drift = "prompts x1.5"
-    drifting = [play(with_drift(1, DRIFTS[drift], 2), SMALL, ask_evidently=False)]
+    drift = "rating -5 points"
+    drifting = [play(with_drift(1, DRIFTS["prompts x1.5"], 2), SMALL, ask_evidently=False)]
     result: dict[str, Any] = {
         "machine": {"others_busy_cores": 0.0, "cores": 2},
         "calm": calm_numbers(calm),

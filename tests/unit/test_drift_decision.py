@@ -28,7 +28,7 @@ def sample(traffic: Traffic, rows: int, seed: int) -> Sample:
 
 def compared(traffic: Traffic, seed: int = 1, rules: DriftSettings = RULES) -> Comparison:
     reference, window = sample(HEALTHY, 3_000, seed), sample(traffic, 2_000, seed + 1_000)
-    return compare(Compared("healthy_week", reference, window, window), rules, seed)
+    return compare(Compared("healthy_week", reference, window, [window]), rules, seed)
 
 
 def finding(name: str, *, p: float = 1e-6, strength: float = 2.0, large: bool = False) -> Finding:
@@ -77,7 +77,7 @@ def test_false_alarms_are_as_rare_as_said() -> None:
         generator = np.random.default_rng(seed)
         reference = draw(HEALTHY, 600, generator, MIDDLES, vectors=80)
         window = draw(HEALTHY, 400, generator, MIDDLES, vectors=80)
-        comparison = compare(Compared("healthy_week", reference, window, window), rules, seed)
+        comparison = compare(Compared("healthy_week", reference, window, [window]), rules, seed)
         alarms += decide(comparison, Past(), rules).severity != "none"
     assert alarms <= 11  # 6 allowed on average, two deviations
 
@@ -90,7 +90,7 @@ def test_a_check_says_the_same_again() -> None:
 def test_nothing_is_said_of_too_few_rows() -> None:
     """Columns with few values are not tested, and the reason says so."""
     few = sample(HEALTHY, 20, 1)
-    comparison = compare(Compared("healthy_week", few, few, few), RULES, 1)
+    comparison = compare(Compared("healthy_week", few, few, [few]), RULES, 1)
     assert all(one.p is None for one in comparison.findings)
     assert decide(comparison, Past(), RULES).reason.startswith("nothing could be tested")
 
@@ -98,7 +98,7 @@ def test_nothing_is_said_of_too_few_rows() -> None:
 def test_training_data_are_compared_by_what_people_ask_only() -> None:
     """Chosen answers and ratings differ from traffic by design."""
     reference = sample(HEALTHY, 500, 1)
-    comparison = compare(Compared("training", reference, reference, reference), RULES, 1)
+    comparison = compare(Compared("training", reference, reference, [reference]), RULES, 1)
     assert {one.column.group for one in comparison.findings} == {"input"}
     assert "novelty" not in {one.column.name for one in comparison.findings}
     assert "training" in decide(comparison, Past(), RULES).reason
@@ -110,7 +110,7 @@ def test_vectors_of_another_encoder_are_not_compared() -> None:
     assert window.embedding is not None
     for embedding in (None, window.embedding[:, :10], window.embedding[:5]):
         other = replace(window, embedding=embedding)
-        comparison = compare(Compared("healthy_week", window, other, other), RULES, 1)
+        comparison = compare(Compared("healthy_week", window, other, [other]), RULES, 1)
         untested = {one.column.name for one in comparison.findings if one.p is None}
         assert untested == {"embedding"}
 
@@ -118,18 +118,53 @@ def test_vectors_of_another_encoder_are_not_compared() -> None:
 def test_a_share_that_was_never_good_cannot_drop() -> None:
     """No rating was good before: no drop, whatever comes."""
     bad = replace(sample(HEALTHY, 500, 1), flags={"rating": np.zeros(500)})
-    comparison = compare(Compared("healthy_week", bad, bad, bad), RULES, 1)
+    comparison = compare(Compared("healthy_week", bad, bad, [bad]), RULES, 1)
     tested = {one.column.name: one for one in comparison.findings if one.p is not None}
     assert tested["rating"].strength == 0.0
+
+
+def test_a_fall_counts_until_it_is_shown_to_be_small() -> None:
+    """A measured fall of 4.4 % of few ratings may be one of 5 %; of many it is not."""
+
+    def drifted(ratings: int) -> bool:
+        good = [
+            np.repeat([1.0, 0.0], [int(share * ratings), ratings - int(share * ratings)])
+            for share in (0.8, 0.765)
+        ]
+        before, after = (Sample(flags={"rating": one}) for one in good)
+        comparison = compare(Compared("healthy_week", before, after, [after]), RULES, 1)
+        found = {one.column.name: one for one in comparison.findings}["rating_stream"]
+        assert found.strength < 1.0
+        assert found.adjusted_p <= RULES.alpha
+        return found.drifted(RULES.alpha)
+
+    assert drifted(3_000)
+    assert not drifted(300_000)
+
+
+@pytest.mark.parametrize("part", [0.5, 0.8])
+def test_slow_falls_of_ratings_have_their_part_of_alpha(part: float) -> None:
+    """Beside another test they are corrected by it; each that is alone has all of alpha."""
+    rules = RULES.model_copy(update={"slow_fall_alpha": part})
+    good, bad = np.ones(200), np.zeros(200)
+    errors, ratings = Sample(flags={"error": good}), [Sample(flags={"rating": bad})]
+    before = Sample(flags={"rating": good, "error": good})
+
+    def corrected(window: Sample, recent: list[Sample]) -> dict[str, tuple[float, float]]:
+        found = compare(Compared("healthy_week", before, window, recent), rules, 1).findings
+        return {one.column.name: (one.p, one.adjusted_p) for one in found if one.p is not None}
+
+    both = corrected(errors, ratings)
+    assert both == {"rating_stream": (5e-5, pytest.approx(5e-5 / part)), "error": (1.0, 1.0)}
+    assert corrected(Sample(), ratings) == {"rating_stream": (5e-5, 5e-5)}
+    assert corrected(errors, []) == {"error": (1.0, 1.0)}
 
 
 def test_labels_that_are_missing_do_not_count() -> None:
     """An empty label is no category."""
     window = sample(HEALTHY, 500, 1)
     labels = {"topic": np.where(np.arange(500) < 470, "", window.labels["topic"])}
-    comparison = compare(
-        Compared("healthy_week", window, Sample(labels=labels), Sample()), RULES, 1
-    )
+    comparison = compare(Compared("healthy_week", window, Sample(labels=labels), []), RULES, 1)
     assert all(one.p is None for one in comparison.findings)
 
 

@@ -10,17 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from monitoring.drift.columns import Worse
 from monitoring.drift.discovery import adjusted
 from monitoring.drift.effects import (
     cliffs_delta,
     cohens_h,
     cramers_v,
     jensen_shannon,
+    largest_fall,
     wasserstein,
 )
 from monitoring.drift.kernel import compare_vectors, median_distance
 from monitoring.drift.sample import Floats, Sample, Vectors, present, thinned
-from monitoring.drift.stream import newest_change
+from monitoring.drift.stream import StreamFinding, newest_change
 from monitoring.drift.twosample import (
     ENOUGH_ABOVE,
     flags_p,
@@ -156,20 +158,32 @@ def test_ties_make_numbers_less_sure_not_more() -> None:
     assert low <= 33  # 20 expected, three deviations above
 
 
-@given(st.lists(st.floats(0.0, 1.0), max_size=30))
-def test_corrected_p_values_keep_their_order(p_values: list[float]) -> None:
-    """None becomes smaller, none exceeds 1, and the order stays."""
-    corrected = adjusted(p_values)
+@given(st.lists(st.tuples(st.floats(0.0, 1.0), st.floats(0.01, 1.0)), max_size=30))
+def test_corrected_p_values_keep_their_order(tests: list[tuple[float, float]]) -> None:
+    """None becomes smaller, none exceeds 1, and the order of p to weight stays."""
+    p_values, weights = [p for p, _ in tests], [weight for _, weight in tests]
+    total = sum(weights) or 1.0
+    corrected = adjusted(p_values, [weight / total for weight in weights])
     assert all(p <= q <= 1.0 for p, q in zip(p_values, corrected, strict=True))
-    order = np.argsort(p_values, kind="stable")
-    assert np.all(np.diff(np.array(corrected)[order]) >= 0.0) or len(p_values) < 2
+    order = np.argsort([p / weight for p, weight in tests], kind="stable")
+    assert np.all(np.diff(np.array(corrected)[order]) >= -1e-12)
 
 
-def test_correction_is_benjamini_and_yekutielis() -> None:
-    """It equals scipy's."""
-    p_values = [0.001, 0.2, 0.03, 0.0004, 0.5]
-    wanted = stats.false_discovery_control(p_values, method="by")
-    assert adjusted(p_values) == pytest.approx(list(wanted))
+def test_correction_is_holms() -> None:
+    """With equal weights the textbook's; the surest one is corrected by its part of all."""
+    p_values = [0.01, 0.04, 0.03, 0.005]
+    assert adjusted(p_values, [0.25] * 4) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert adjusted([0.004, 0.9], [0.5, 0.5]) == pytest.approx([0.008, 0.9])
+    assert adjusted([0.004, 0.9], [0.8, 0.2]) == pytest.approx([0.005, 0.9])
+
+
+def test_correction_keeps_its_level_when_tests_are_one() -> None:
+    """Of ten tests that are the same one, or apart, at most alpha say anything; weights count."""
+    generator, weights = np.random.default_rng(1), [0.5] + [0.5 / 9] * 9
+    apart = sum(min(adjusted(list(generator.random(10)), weights)) <= 0.1 for _ in range(1_000))
+    same = sum(min(adjusted([p] * 10, weights)) <= 0.1 for p in generator.random(1_000))
+    assert 70 <= apart <= 124  # 1 - 0.95 * (1 - 0.1 / 18)^9 of them: 97, three deviations
+    assert 30 <= same <= 70  # a twentieth of them: 50
 
 
 def vectors(rows: int, shift: float, seed: int) -> Vectors:
@@ -229,44 +243,90 @@ def test_equal_vectors_have_a_width_all_the_same() -> None:
     assert (found.p, found.delta) == (1.0, 0.0)
 
 
+def changed(
+    reference: Floats, *windows: Floats, worse: Worse = "down", seed: int = 1
+) -> StreamFinding | None:
+    generator = np.random.default_rng(seed)
+    return newest_change(reference, windows, worse, generator, min_values=50, permutations=9_999)
+
+
+def flags(generator: np.random.Generator, share: float, rows: int) -> Floats:
+    return (generator.random(rows) < share).astype(np.float64)
+
+
 def test_a_slow_loss_adds_up_over_windows() -> None:
     """Five points are unsure in one window of ratings and sure in eight."""
     generator = np.random.default_rng(4)
-    reference = (generator.random(1_500) < 0.8).astype(np.float64)
-    lower = (generator.random(4_800) < 0.72).astype(np.float64)
-    first = newest_change(reference, lower[:200], "down", min_values=50)
-    after = newest_change(reference, lower, "down", min_values=50)
+    reference = flags(generator, 0.8, 1_500)
+    lower = [flags(generator, 0.74, 200) for _ in range(12)]
+    first, after = changed(reference, lower[0]), changed(reference, *lower)
     assert first is not None
     assert after is not None
-    assert first.p > 1e-4 > after.p
-    assert after.before > after.after
+    assert first.p > 1e-3 >= after.p
+    assert after.before[0] / after.before[1] > after.after[0] / after.after[1]
 
 
-def test_the_newest_part_is_found() -> None:
-    """A loss that began late is told by the part since then."""
-    good, bad = np.ones(900), np.zeros(100)
-    found = newest_change(np.ones(500), np.concatenate([good, bad]), "down", min_values=50)
+@pytest.mark.parametrize("worse", ["up", "down", "either"])
+def test_the_newest_part_is_found(worse: Worse) -> None:
+    """A change that began three windows ago is told by those three, on the side that is worse."""
+    good, bad = np.ones(100), np.zeros(100)
+    if worse == "up":
+        good, bad = bad, good
+    found = changed(good, *[good] * 6, *[bad] * 3, worse=worse)
     assert found is not None
-    assert found.newest <= 125
-    assert found.after < found.before
+    assert found.after[1] == 300
+    assert found.before[1] == 700
+    assert {found.after[0], found.before[0]} in ({0, 700}, {300, 0})
+    assert found.p == pytest.approx(1e-4)
+
+
+def test_what_got_better_is_no_loss() -> None:
+    """Nothing is on the worse side: nothing was drawn, and p is 1."""
+    found = changed(np.zeros(60), np.ones(60))
+    assert found is not None
+    assert found.p == 1.0
 
 
 def test_too_few_ratings_say_nothing() -> None:
-    """Missing values do not count, on either side."""
+    """Missing values do not count, on either side; windows without any do not matter."""
     many, few = np.ones(100), np.append(np.ones(40), [np.nan] * 50)
-    assert newest_change(many, few, "down", min_values=50) is None
-    assert newest_change(few, many, "down", min_values=50) is None
+    assert changed(many, few) is None
+    assert changed(few, many) is None
+    assert changed(many) is None
+    assert changed(many, few, np.empty(0), few) is not None
     assert len(present(few)) == 40
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.booleans(), min_size=60, max_size=200), st.sampled_from(["up", "down"]))
-def test_the_same_stream_is_no_change(flags: list[bool], worse: str) -> None:
-    """A stream after itself is never sure of a change as a whole part."""
-    stream = np.array(flags, dtype=np.float64)
-    found = newest_change(stream, stream, "up" if worse == "up" else "down", min_values=len(stream))
-    assert found is not None
-    assert found.p > 0.4
+def test_the_law_of_the_surest_change_is_known() -> None:
+    """Without change, over twelve windows that are compared at every cut, p is uniform."""
+    generator = np.random.default_rng(5)
+    below = {0.05: 0, 0.2: 0, 0.5: 0}
+    for seed in range(400):
+        drawn = [flags(generator, 0.8, rows) for rows in (400, *[100] * 12)]
+        found = changed(*drawn, seed=seed)
+        assert found is not None
+        for level in below:
+            below[level] += found.p <= level
+    assert 7 <= below[0.05] <= 33  # three deviations around 20
+    assert 56 <= below[0.2] <= 104
+    assert 170 <= below[0.5] <= 230
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.data())
+def test_the_largest_fall_is_above_the_one_measured(
+    before: int, after: int, data: st.DataObject
+) -> None:
+    """Of any counts it lies between the measured fall and 1."""
+    old = (data.draw(st.integers(0, before)), before)
+    new = (data.draw(st.integers(0, after)), after)
+    measured = old[0] / before - new[0] / after
+    assert measured - 1e-9 <= largest_fall(old, new) <= 1.0 + 1e-9
+
+
+def test_the_largest_fall_is_newcombes() -> None:
+    """His example of 56 of 70 and 48 of 80: the upper limit of 95 % on both sides is 0.3339."""
+    assert largest_fall((56, 70), (48, 80), confidence=0.975) == pytest.approx(0.3339, abs=1e-4)
+    assert largest_fall((56, 70), (48, 80)) < 0.3339
 
 
 def test_rows_of_a_sample() -> None:

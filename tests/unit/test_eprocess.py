@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import statistics
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import integrate
 
 from monitoring.eprocess import (
     TOGETHER,
@@ -19,6 +22,8 @@ from monitoring.eprocess import (
     confidence_sequence,
     log_e_at_least,
     log_e_at_most,
+    log_without,
+    weight_at_most,
 )
 
 ALPHA = 0.05
@@ -215,6 +220,113 @@ def test_the_second_bet_keeps_the_error_rate() -> None:
     assert wrong <= 300 * ALPHA
 
 
+def test_no_weight_is_given_to_more_than_the_null() -> None:
+    """What the mixture gives to H0 is never overstated, and is right to a few in 10,000."""
+
+    def chance(difference: float) -> float:
+        """Return P(C - B <= d) of two arcsine laws."""
+
+        def below(angle: float) -> float:
+            top = min(1.0, max(0.0, math.sin(angle) ** 2 + difference))
+            return math.asin(math.sqrt(top)) * (2.0 / math.pi) ** 2
+
+        bends = [math.asin(math.sqrt(x)) for x in (abs(difference), 1.0 - abs(difference))]
+        return float(integrate.quad(below, 0.0, math.pi / 2.0, points=bends, epsabs=1e-9)[0])
+
+    for difference in (-0.9, -0.3, -0.05, -0.01, 0.0, 0.02, 0.05, 0.5, 0.99):
+        assert 0.0 <= chance(difference) - weight_at_most(difference) <= 2e-4
+    assert weight_at_most(-1.0) == 0.0
+
+
+@pytest.mark.parametrize("difference", [-0.3, -0.05, 0.0, 0.05, 0.2])
+def test_a_focused_bet_is_not_above_the_mixture_of_what_is_left(difference: float) -> None:
+    """Against the mixture that H0 is cut out of, over a grid of a million pairs of shares."""
+    angles = (np.arange(1_000) + 0.5) * (math.pi / 2_000)
+    shares = np.sin(angles) ** 2  # each of the same weight
+    outside = shares[None, :] - shares[:, None] > difference
+    for baseline, canary in (
+        (Tally(3, 9), Tally(9, 2)),
+        (Tally(20, 30), Tally(22, 28)),
+        (Tally(5, 5), Tally(2, 14)),
+        (Tally(0, 40), Tally(0, 30)),
+    ):
+        chances = [shares**t.hits * (1.0 - shares) ** t.misses for t in (baseline, canary)]
+        left = float((chances[0][:, None] * chances[1][None, :])[outside].mean())
+        stratum = Stratum(baseline, canary)
+        whole = log_mixture(baseline) + log_mixture(canary)
+        log_sup = whole - log_e_at_most([stratum], difference)
+        found = log_without(whole - log_sup, weight_at_most(difference))
+        assert found <= math.log(left) - log_sup + 1e-3
+
+
+@pytest.mark.parametrize("difference", [-0.2, -0.05, 0.0, 0.1])
+def test_focused_evidence_is_one_on_average_at_most(difference: float) -> None:
+    """Over all outcomes of two steps, at shares on the edge of H0 and inside it: E[E] <= 1."""
+    steps = ((4, 1), (3, 3))  # answers of the baseline and of the canary
+    cases: list[tuple[float, list[Stratum]]]
+    for share, change in itertools.product((0.25, 0.5, 0.8), (0.0, -0.1)):
+        other = min(1.0, max(0.0, share + difference + change))
+        cases = [(1.0, [])]
+        for baseline, canary in steps:
+            cases = [
+                (chance * binomial(b, baseline, share) * binomial(c, canary, other), [*done, now])
+                for chance, done in cases
+                for b, c in itertools.product(range(baseline + 1), range(canary + 1))
+                for now in [Stratum(Tally(b, baseline - b), Tally(c, canary - c), "")]
+            ]
+        total = sum(
+            chance * math.exp(log_e_at_most(strata, difference, focused=True))
+            for chance, strata in cases
+            if chance > 0.0
+        )
+        assert total <= 1.0 + 1e-9
+
+
+def binomial(hits: int, of: int, share: float) -> float:
+    return math.comb(of, hits) * share**hits * (1.0 - share) ** (of - hits)
+
+
+def test_what_is_left_of_evidence() -> None:
+    """Nothing of what H0's weight reaches; all of it where H0 has none; infinity stays."""
+    assert log_without(0.0, 0.5) == pytest.approx(0.0)
+    assert log_without(math.log(10.5), 0.5) == pytest.approx(math.log(20.0))
+    assert log_without(math.log(0.4), 0.5) == -math.inf
+    assert log_without(-2.0, 0.0) == -2.0
+    assert log_without(math.inf, 0.5) == math.inf
+
+
+def test_focused_evidence_starts_at_one_and_needs_groups() -> None:
+    """Without outcomes it is 1; where no second bet is made, nothing changes."""
+    for difference in (-0.2, 0.0, 0.2):
+        assert log_e_at_most([], difference, focused=True) == 0.0
+        empty = [Stratum(Tally(0, 0), Tally(0, 0), "")]
+        assert log_e_at_most(empty, difference, focused=True) == pytest.approx(0.0, abs=1e-12)
+        lone = [Stratum(Tally(3, 9), Tally(9, 3))]
+        plain = log_e_at_most(lone, difference)
+        assert log_e_at_most(lone, difference, focused=True) == plain
+    impossible = [Stratum(Tally(0, 1), Tally(0, 1), "")]
+    assert log_e_at_most(impossible, -1.0, focused=True) == math.inf
+
+
+def test_focused_evidence_keeps_the_error_rate() -> None:
+    """Of 300 canaries worse by just the margin at most 5 % are ever shown not to be."""
+    for difference in (0.0, -0.1):
+        wrong = 0
+        for seed in range(150):
+            rng, done = random.Random(seed), list[Stratum]()
+            best = -math.inf
+            for share, count in THREE_STEPS:
+                looks = list(rated(rng, 0.5, 0.5 + difference, share, count))
+                values = (
+                    log_e_at_most([*done, grouped(s, "")], difference, focused=True)
+                    for s in looks[4::10]
+                )
+                best = max(best, *values)
+                done.append(grouped(looks[-1], ""))
+            wrong += best >= NEEDED
+        assert wrong <= 150 * ALPHA
+
+
 @pytest.mark.parametrize("difference", [0.02, 0.05, 0.4])
 def test_zero_events_have_a_closed_form(difference: float) -> None:
     """Without events the best shares are 0 and d, so sup = (1 - d)^n of the canary."""
@@ -286,12 +398,21 @@ def test_clear_gain_is_found_within_few_ratings() -> None:
     assert 60 <= statistics.median(needed) <= 110
 
 
-@pytest.mark.parametrize(("tolerance", "exposures"), [(0.02, 514), (0.05, 183), (0.10, 82)])
-def test_guardrail_without_events_is_shown_after(tolerance: float, exposures: int) -> None:
+@pytest.mark.parametrize(
+    ("tolerance", "exposures", "focused"),
+    [
+        *((0.02, 514, False), (0.05, 183, False), (0.10, 82, False)),
+        *((0.02, 386, True), (0.05, 141, True), (0.10, 65, True)),
+    ],
+)
+def test_guardrail_without_events_is_shown_after(
+    tolerance: float, exposures: int, *, focused: bool
+) -> None:
     """So many exposures of each arm show that a share of zero has not grown by the tolerance."""
 
     def log_e(count: int) -> float:
-        return log_e_at_least([Stratum(Tally(0, count), Tally(0, count))], tolerance)
+        arms = [Stratum(Tally(0, count), Tally(0, count), "")]
+        return log_e_at_least(arms, tolerance, focused=focused)
 
     assert log_e(exposures - 1) < NEEDED <= log_e(exposures)
 

@@ -165,12 +165,14 @@ def test_wrong_rules_are_named(given_: dict[str, Any], told: str) -> None:
 def test_rules_of_an_older_rollout_keep_what_it_lived_by() -> None:
     """Guardrails and tests that its version did not know are off for it."""
     new = CanarySettings().model_dump(mode="json")
-    later = {"guardrails", "alpha_mismatch", "pool_steps", "exposures_per_subject"}
+    later = {"guardrails", "alpha_mismatch", "pool_steps", "focus_bets", "exposures_per_subject"}
     old = {k: v for k, v in new.items() if k not in later}
     rules = rules_of(old | {"alpha_guardrail": 0.025})
     assert rules.guardrails == ("error", "latency")
     assert (rules.alpha_mismatch, rules.alpha_guardrail) == (0.0, 0.025)
-    assert (rules.pool_steps, rules.exposures_per_subject) == (False, 0)
+    assert (rules.pool_steps, rules.focus_bets, rules.exposures_per_subject) == (False, False, 0)
+    before_focus = {k: v for k, v in new.items() if k != "focus_bets"}
+    assert rules_of(before_focus) == CanarySettings(focus_bets=False)
     assert rules_of(new) == CanarySettings()
 
 
