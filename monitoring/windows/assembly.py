@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from monitoring.embedding import Encoder, Floats
-from monitoring.windows.feature_file import Located, Table, embeddings, table_of
+from monitoring.windows.feature_file import Located, Table, table_of
 from monitoring.windows.features import Asked, Vote, features_of, prompt_of
 from monitoring.windows.language import language_of
 from monitoring.windows.nearness import distances
 from monitoring.windows.summary import Counts, summarise
-from monitoring.windows.topics import Topics, new_topics
+from monitoring.windows.topics import Topics
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,18 +60,9 @@ def locate(located: Located, known: Known) -> Located:
 def summary_of(
     table: Table, votes: Mapping[str, Sequence[Vote]], known: Known, encoder: Encoder
 ) -> dict[str, Any]:
-    """Return the table's summary; with new topics where there are topics at all."""
+    """Return the table's summary."""
     kinds = Counter(kind for own in votes.values() for kind in {vote.kind for vote in own})
     columns = table.drop_columns(["embedding"]).to_pydict()
     summary = summarise(columns, Counts(kinds, known.novel_beyond))
     summary["encoder"] = encoder.name
-    if known.topics is not None:
-        summary["new_topics"] = _new_topics(table)
     return summary
-
-
-def _new_topics(table: Table) -> list[dict[str, Any]]:
-    places, vectors_M_D = embeddings(table)
-    told = table.take(places)
-    found = new_topics(vectors_M_D, told["topic"].to_pylist(), told["interaction_id"].to_pylist())
-    return [topic.as_plain() for topic in found]

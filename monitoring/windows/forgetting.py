@@ -1,7 +1,7 @@
 """DETECT, backwards: what must not be kept goes out of windows and references.
 
-An erased person's interactions leave the files of features, and the examples that summaries name;
-means and shares of many stay. Windows that are older than their interactions may be kept go whole.
+An erased person's interactions leave the files of features; means and shares of many, in the
+summaries, stay. Windows that are older than their interactions may be kept go whole.
 Done again after a break it finds nothing more to do. The caller commits.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,7 +64,7 @@ def _forget(session: Session, row: FeatureWindow | Reference, unwanted: Set[str]
     if not gone:
         return 0
     left = table.filter(pa.array(kept))
-    row.summary = _without(row.summary, unwanted) | {"erased": row.summary.get("erased", 0) + gone}
+    row.summary = row.summary | {"erased": row.summary.get("erased", 0) + gone}
     if isinstance(row, FeatureWindow):
         row.sampled_rows = left.num_rows
     else:
@@ -73,13 +72,3 @@ def _forget(session: Session, row: FeatureWindow | Reference, unwanted: Set[str]
     session.add(row)
     write_features(path, left)
     return gone
-
-
-def _without(summary: dict[str, Any], unwanted: Set[str]) -> dict[str, Any]:
-    """Return the summary without examples of the person."""
-    topics: list[dict[str, Any]] = summary.get("new_topics", [])
-    left = [
-        topic | {"examples": [id_ for id_ in topic["examples"] if id_ not in unwanted]}
-        for topic in topics
-    ]
-    return summary | ({"new_topics": left} if topics else {})

@@ -1,16 +1,14 @@
 """DETECT: what prompts are about, as clusters of a reference's embeddings. Pure.
 
 `fit_topics` finds the clusters, `Topics.assign` gives a row the nearest one, or `NEW` beyond what
-is usual in the reference; `new_topics` groups those. Topics are numbers: their words are found by
-whoever may read the texts. Source: spherical k-means, Dhillon and Modha 2001; k-means++, Arthur
-and Vassilvitskii 2007.
+is usual in the reference. Topics are numbers, a feature like others: new subjects are found, and
+named, by `monitoring.drift.clusters`. Source: spherical k-means, Dhillon and Modha 2001;
+k-means++, Arthur and Vassilvitskii 2007.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +17,11 @@ Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
 NEW = -1  # the topic of what is like nothing in the reference
-FAR_QUANTILE = 0.99  # of the reference's distances to their centres: issue 7's novelty
-ROUNDS = 25  # k-means stops moving long before: 8 rounds on 5,000 prompts
+FAR_QUANTILE = (
+    0.99  # of the reference's distances to their centres: as a novel row's, see `nearness`
+)
+ROUNDS = 25  # k-means stops moving long before: 8 rounds on 5,000 prompts, measured
 ROWS_A_TOPIC = 10  # fewer are no topic; our choice
-MAX_NEW = 5  # new clusters: what people look at
-MIN_NEW_ROWS = 5
-EXAMPLES = 3  # of each new cluster
-APART = 0.5  # cosine distance of new clusters; nearer ones are one subject. Our choice
 SAME = 1e-5  # nearer rows are equal but for rounding
 
 
@@ -45,19 +41,6 @@ class Topics:
         return np.where(1.0 - nearness_N_K.max(axis=1) > self.far, NEW, found)
 
 
-@dataclass(frozen=True, slots=True)
-class NewTopic:
-    """A group of rows that are like nothing in the reference; those nearest its middle."""
-
-    rows: int
-    share: float  # of the window
-    examples: tuple[str, ...]  # interaction ids
-
-    def as_plain(self) -> dict[str, Any]:
-        """Return what a summary holds."""
-        return {"rows": self.rows, "share": self.share, "examples": list(self.examples)}
-
-
 def fit_topics(rows_N_D: Floats, most: int, seed: int = 0) -> Topics:
     """Return at most `most` topics, one for every ten rows; the same for the same rows and seed."""
     count = max(1, min(most, len(rows_N_D) // ROWS_A_TOPIC)) if len(rows_N_D) else 0
@@ -68,36 +51,9 @@ def fit_topics(rows_N_D: Floats, most: int, seed: int = 0) -> Topics:
     return Topics(centres_K_D, float(np.quantile(own, FAR_QUANTILE)))
 
 
-def new_topics(
-    rows_N_D: Floats, topics: Sequence[int], ids: Sequence[str], seed: int = 0
-) -> list[NewTopic]:
-    """Return the clusters of the rows whose topic is `NEW`, the largest first."""
-    places = np.flatnonzero(np.asarray(topics, np.int64) == NEW)
-    if len(places) < MIN_NEW_ROWS:
-        return []
-    fresh = rows_N_D[places]
-    centres = _clustered(fresh, MAX_NEW, seed, APART)
-    nearness_N_K = fresh @ centres.T
-    own = nearness_N_K.argmax(axis=1)
-    found = [
-        _new_topic(places[own == number], nearness_N_K[own == number, number], ids, len(topics))
-        for number in range(len(centres))
-    ]
-    return sorted((one for one in found if one.rows >= MIN_NEW_ROWS), key=lambda one: -one.rows)
-
-
-def _new_topic(places: Places, nearness: Floats, ids: Sequence[str], rows: int) -> NewTopic:
-    nearest = np.argsort(-nearness, kind="stable")[:EXAMPLES]
-    examples = tuple(ids[int(places[place])] for place in nearest)
-    return NewTopic(len(places), len(places) / rows, examples)
-
-
-def _clustered(rows_N_D: Floats, count: int, seed: int, apart: float = SAME) -> Floats:
-    """Return the centres that k-means ends with; it begins with rows that are so far apart.
-
-    Clusters that nobody is in are left out.
-    """
-    centres_K_D = _first_centres(rows_N_D, count, apart, np.random.default_rng(seed))
+def _clustered(rows_N_D: Floats, count: int, seed: int) -> Floats:
+    """Return the centres that k-means ends with; clusters that nobody is in are left out."""
+    centres_K_D = _first_centres(rows_N_D, count, np.random.default_rng(seed))
     own = np.full(len(rows_N_D), -1, np.int64)
     for _ in range(ROUNDS if len(centres_K_D) else 0):
         found = (rows_N_D @ centres_K_D.T).argmax(axis=1)
@@ -109,9 +65,7 @@ def _clustered(rows_N_D: Floats, count: int, seed: int, apart: float = SAME) -> 
     return centres_K_D
 
 
-def _first_centres(
-    rows_N_D: Floats, count: int, apart: float, random: np.random.Generator
-) -> Floats:
+def _first_centres(rows_N_D: Floats, count: int, random: np.random.Generator) -> Floats:
     """Return rows that are far from each other, fewer where rows are alike: k-means++."""
     chosen: list[Floats] = []
     distance = np.ones(len(rows_N_D))
@@ -119,7 +73,7 @@ def _first_centres(
         place = int(random.choice(len(rows_N_D), p=distance / distance.sum()))
         chosen.append(rows_N_D[place])
         own = 1.0 - (rows_N_D @ rows_N_D[place]).astype(np.float64)
-        distance = np.minimum(distance, np.where(own < apart, 0.0, own))
+        distance = np.minimum(distance, np.where(own < SAME, 0.0, own))
     return np.stack(chosen) if chosen else np.empty((0, rows_N_D.shape[1]), np.float32)
 
 

@@ -235,7 +235,7 @@ def test_looking_again_without_anything_new_makes_nothing(parts: Parts, tmp_path
 
 
 def test_a_subject_never_seen_before_is_novel_and_a_new_topic(parts: Parts, tmp_path: Path) -> None:
-    """Its interactions have topic -1 and are named as examples of a new cluster."""
+    """Its interactions have topic -1, and are far from all examples."""
     train(parts, tmp_path / "dataset")
     talk(parts, 60, adapter="desk--v1")
     look(parts)
@@ -247,9 +247,6 @@ def test_a_subject_never_seen_before_is_novel_and_a_new_topic(parts: Parts, tmp_
     mine = [row for row in table if row["interaction_id"] in fresh]
     assert all(row["topic"] == -1 for row in mine)
     assert min(row["novelty"] for row in mine) > 0.5
-    topics = made.window.summary["new_topics"]
-    assert sum(topic["rows"] for topic in topics) == len(mine)
-    assert {one for topic in topics for one in topic["examples"]} <= fresh
     assert made.window.summary["novelty_rate"] == pytest.approx(len(mine) / len(table), abs=0.1)
 
 
@@ -366,7 +363,7 @@ def test_a_canary_has_windows_but_no_healthy_week_before_it_is_promoted(
 
 
 def test_an_erased_person_leaves_windows_and_references(parts: Parts, tmp_path: Path) -> None:
-    """Their rows and examples go; everybody else's stay; doing it again finds nobody."""
+    """Their rows go; everybody else's stay."""
     train(parts, tmp_path / "dataset")
     talk(parts, 60, adapter="desk--v1")
     look(parts)
@@ -386,7 +383,6 @@ def test_an_erased_person_leaves_windows_and_references(parts: Parts, tmp_path: 
     window = next(row for row in rows(parts, FeatureWindow) if row.id == made.window.id)
     assert window.sampled_rows == after.num_rows
     assert window.summary["erased"] == own
-    assert [one for topic in window.summary["new_topics"] for one in topic["examples"]] == []
 
 
 def test_old_windows_go_with_their_files(here: Parts) -> None:
