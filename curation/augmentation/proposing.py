@@ -24,7 +24,7 @@ from core.settings import Settings
 from curation.augmentation.cap import room_for
 from curation.augmentation.products import Progress
 from curation.augmentation.writing import Account, augment
-from curation.chain import Chain
+from curation.chain import Chain, Step
 from curation.features import BUCKETS
 from curation.history import read_history
 from curation.review.desk import ReviewDesk
@@ -144,7 +144,7 @@ def propose_written(
         )
     table = pa.concat_tables([planned.seeds, planned.written])
     rows, account = augment(table, settings.augmentation, progress, failed=planned.failed)
-    passed, accounts = Chain(_steps(settings, application))(rows)
+    passed, accounts = Chain(cleaning_steps(settings, application))(rows)
     ids: Sequence[str] = passed["candidate_id"].to_pylist()
     picks = [Pick(id_, ("augmented",), 1 / (1 + turn)) for turn, id_ in enumerate(ids)]
     filled = ReviewDesk(store, settings).fill(application, propose(passed, picks))
@@ -180,7 +180,7 @@ def _warning(planned: Plan) -> str:
     return ""
 
 
-def _steps(settings: Settings, application: str) -> list[Any]:
+def cleaning_steps(settings: Settings, application: str) -> list[Step]:
     """Return the row stages that drop or mend, but the heeding of reviews that nobody gave yet."""
     steps = row_steps(settings, application, NOTHING_LEARNT, {})
     return [step for step in steps if step.name in ROW_STAGES and step.name != "review"]
