@@ -22,7 +22,6 @@ from curation.build import Build, iso, span
 from curation.contests import JUDGE
 from curation.dataset_files import read_identities, sorted_identities, write_examples
 from curation.dataset_version import Draft, kinds_of, write_dataset
-from curation.history import version_number
 from curation.judgements import judgements_of, measured_agreement
 from curation.keyed import Keyed
 from curation.selection import recent_prompts
@@ -33,6 +32,7 @@ from curation.table import Table, pc, with_column
 from curation.work import code_hash
 from feedback.store import Store
 from feedback.tables import DatasetVersion
+from feedback.versions import version_number
 
 log = structlog.get_logger()
 

@@ -19,14 +19,13 @@ import pyarrow as pa
 import structlog
 from sqlmodel import select
 
-from core.errors import ConflictError, NotFoundError, SettingsError
+from core.errors import ConflictError, SettingsError
 from core.settings import Settings
 from curation.augmentation.cap import room_for
 from curation.augmentation.products import Progress
 from curation.augmentation.writing import Account, augment
 from curation.chain import Chain, Step
 from curation.features import BUCKETS
-from curation.history import read_history
 from curation.review.desk import ReviewDesk
 from curation.review.failures import failed_prompts
 from curation.review.likeness import pointed
@@ -38,7 +37,8 @@ from curation.steps import ROW_STAGES, Learnt, row_steps
 from curation.table import CANDIDATES, Table, pc
 from curation.version_examples import demonstrations
 from feedback.store import Store
-from feedback.tables import DatasetVersion, ReviewItem
+from feedback.tables import ReviewItem
+from feedback.versions import require_newest_version
 
 MOST_SEEDS = 20_000  # in memory; a tenth of them is four times what review.max_open holds
 NOTHING_LEARNT = Learnt(  # steps that need it are left out here
@@ -104,8 +104,8 @@ def plan(store: Store, settings: Settings, application: str) -> Plan:
     Raises: SettingsError where augmentation is off; NotFoundError without a version.
     """
     require_enabled(settings)
-    version = newest_version(store, application)
     with store.session() as session:
+        version = require_newest_version(session, application)
         query = select(ReviewItem).where(
             ReviewItem.application == application, ReviewItem.kind == "demonstration"
         )
@@ -161,15 +161,6 @@ def require_enabled(settings: Settings) -> None:
             "augmentation.enabled is false, so no text may go to another model: set it to true, "
             "and augmentation.base_url and .model to a server that may see people's texts"
         )
-
-
-def newest_version(store: Store, application: str) -> DatasetVersion:
-    """Return the application's newest version. Raises: NotFoundError."""
-    with store.session() as session:
-        version = read_history(session, application).parent
-    if version is None:
-        raise NotFoundError(f"{application} has no dataset version yet: run `ratchet curate` first")
-    return version
 
 
 def _warning(planned: Plan) -> str:
