@@ -23,7 +23,7 @@ class MonitoringSettings(Section):
     sample_rows: Positive = 1_000  # of a window, whose texts are read: cost stays flat
     settle_s: float = Field(default=30.0, ge=0.0)  # until ingest has what was answered before
     reference_rows: Positive = 5_000  # of training examples, to which distances are measured
-    healthy_days: float = Field(default=7.0, gt=0.0)  # issue 7: the first healthy week
+    healthy_days: float = Field(default=7.0, gt=0.0)  # the first healthy week. Our choice
     healthy_interactions: Positive = 2_000  # or so many, whichever comes first
     healthy_max_error_share: Share = 0.05  # guide, alert rules: error rate over 5 % is critical
     topics: Positive = 12  # clusters of a reference, at most. Our choice: what people can read

@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
 NEW = -1  # the topic of what is like nothing in the reference
-FAR_QUANTILE = 0.99  # of the reference's distances to their centres: issue 7's novelty
+FAR_QUANTILE = 0.99  # of the reference's distances to their centres. Our choice
 ROUNDS = 25  # k-means stops moving long before: 8 rounds on 5,000 prompts
 ROWS_A_TOPIC = 10  # fewer are no topic; our choice
 MAX_NEW = 5  # new clusters: what people look at
