@@ -37,6 +37,7 @@ from feedback.events import (
     encode,
 )
 from feedback.log.protocol import NewRecord
+from feedback.subject_export import export_subject
 from feedback.tables import DatasetVersion, Interaction, JudgedPair
 from loop.dataset_facts import describe
 from loop.dataset_view import draw_version
@@ -309,6 +310,8 @@ def test_an_erasure_takes_judged_pairs_too(world: World) -> None:
     version = world.build()
     with world.parts.store.session() as session:
         person = Person("desk", subject(0))
+        [held] = export_subject(session, person)["judged_pairs"]
+        assert (held["interaction_id"], held["other"]) == mine
         erasure = open_erasure(session, person, new_id(), "an operator", utc_now())
         session.commit()
     done = carry_out(world.parts, erasure.id)
