@@ -11,6 +11,8 @@ from core.sections import Positive, Section, Share
 
 LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]  # ISO 639-1, or 639-3 without one
 
+Preferences = Literal["people", "judge", "both"]  # who decided which of two answers is better
+
 
 class DebiasSettings(Section):
     """What keeps a few loud or odd votes from becoming the model."""
@@ -79,6 +81,7 @@ class BalanceSettings(Section):
 class CurationSettings(Section):
     """What may become training data."""
 
+    preferences: Preferences = "both"  # whose pairs are learnt; of both, people's beat a judge's
     near_duplicate_similarity: float = Field(default=0.95, gt=0.0, le=1.0)  # guide: > 95 %
     max_tokens: int = Field(default=1024, ge=16)  # guide: respect the context window
     validation_share: Share = 0.1  # guide: 10-15 % for validation

@@ -77,7 +77,7 @@ class DriftSettings(Section):
     """When a change is drift, and when drift is acted on."""
 
     # a check without drift says `watch` or `act` at most so often, all columns together
-    alpha: Alpha = 0.01  # our goal: at most 1 false alarm in 100 checks
+    alpha: Alpha = 0.01  # at most 1 false alarm in 100 checks. Our choice: see decision 0037
     slow_fall_alpha: Alpha = 0.5  # of alpha, for slow falls of ratings: decision 0037
     min_values: Positive = 50  # of a column, on each side; fewer are not tested. Our choice
     cliffs_delta: CliffsDeltaSettings = CliffsDeltaSettings()

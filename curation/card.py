@@ -17,6 +17,8 @@ from curation.history import SPLITS
 # Bounds and names of Hugging Face's `size_categories`. Source: Hub documentation, dataset cards.
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
+RUBRIC_CHARS = 12  # of a hash: enough to tell rubrics apart. Our choice
+
 
 def dataset_card(manifest: Mapping[str, Any]) -> str:
     """Return the README.md of the version that `manifest` describes."""
@@ -75,7 +77,7 @@ users approved or wrote themselves (`correction`){_besides(manifest)}.
 | Settings hash | `{manifest["settings_hash"]}` |
 | Interactions from | {lineage["oldest"]} to {lineage["newest"]} |
 | Subjects | {lineage["subjects"]} (and {lineage["without_subject"]} examples without one) |
-| Sources | {sources} |
+| Sources | {sources} |{_deciders(lineage)}
 | New since the parent | {manifest["new_rows"]} |
 """
 
@@ -89,6 +91,32 @@ def _besides(manifest: Mapping[str, Any]) -> str:
     }
     parts = [words for kind, words in told.items() if kind in _kinds(manifest)]
     return "".join(f"; {words}" for words in parts)
+
+
+def _deciders(lineage: Mapping[str, Any]) -> str:
+    """Return the row that tells who decided the pairs; none of a version without them."""
+    told = deciders(lineage.get("preferences"))
+    return f"\n| Pairs decided by | {told} |" if told else ""
+
+
+def deciders(preferences: Mapping[str, Any] | None) -> str:
+    """Return in words who decided a version's pairs, and how far people agree with a judge."""
+    if not preferences or not (preferences["people"] or preferences["judge"]):
+        return ""
+    judges = [
+        f"{own['pairs']} {own['judge']} (AI judge, rubric {own['rubric'][:RUBRIC_CHARS]}; "
+        f"{_agreement(own['agreement'])})"
+        for own in preferences["judges"]
+    ]
+    return ", ".join([f"{preferences['people']} people", *judges])
+
+
+def _agreement(agreement: Mapping[str, Any]) -> str:
+    if not agreement["compared"]:
+        return "never held against people"
+    kappa = agreement["kappa"]
+    beyond = "" if kappa is None else f", kappa {kappa:.2f}"
+    return f"agrees with people on {agreement['share']:.0%} of {agreement['compared']}{beyond}"
 
 
 def _splits(manifest: Mapping[str, Any]) -> str:
@@ -108,8 +136,9 @@ one split never moves to another in a later version.
 
 Columns: `example_id`, `interaction_id`, `subject` (a keyed hash), `source`, `is_new` (the parent
 did not have it), `weight` (inverse exposure of the adapter that answered, 1 on average), and
-`messages` (a list of `role` and `content`), or of pairs `prompt`, `chosen`, `rejected`, of labels
-`prompt`, `completion`, `label`. `messages/` has the demonstrations as JSON Lines.
+`messages` (a list of `role` and `content`), or of pairs `prompt`, `chosen`, `rejected` (and, where
+the source is `judge`, the model and the hash of its `rubric`), of labels `prompt`, `completion`,
+`label`. `messages/` has the demonstrations as JSON Lines.
 """
 
 

@@ -1,7 +1,7 @@
 """CURATE: the files of a dataset version, written in the order of their examples' ids.
 
     train.parquet …            demonstrations: `messages`
-    pairs/train.parquet …      preferences: `prompt`, `chosen`, `rejected`
+    pairs/train.parquet …      preferences: `prompt`, `chosen`, `rejected`; of an AI judge's: who
     labels/train.parquet …     thumbs: `prompt`, `completion`, `label`
     safety/test.parquet        what people flagged: `messages`, `category`; never trained on
     messages/train.jsonl …     the demonstrations again, one `{"messages": …}` a line
@@ -39,17 +39,24 @@ _COMMON = [
     ("source", pa.string()),
     ("is_new", pa.bool_()),  # the parent did not have it
     ("weight", pa.float64()),  # inverse exposure, 1 on average
-    ("seeds", pa.list_(pa.string())),  # of what a model wrote: interactions that it was made from
 ]
+# Of what a model wrote or decided: interactions that it was made from
+SEEDS = ("seeds", pa.list_(pa.string()))
+# Of a pair that an AI judge decided (source "judge"): the model, and the hash of its question
+JUDGED_BY = [("judge", pa.string()), ("rubric", pa.string())]
 SCHEMAS = {
-    "demonstration": pa.schema([*_COMMON, ("messages", MESSAGES)]),
+    "demonstration": pa.schema([*_COMMON, SEEDS, ("messages", MESSAGES)]),
     "pair": pa.schema(
-        [*_COMMON, ("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES)]
+        [
+            *(*_COMMON, SEEDS),
+            *(("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES)),
+            *JUDGED_BY,
+        ]
     ),
     "label": pa.schema(
-        [*_COMMON, ("prompt", MESSAGES), ("completion", MESSAGES), ("label", pa.bool_())]
+        [*_COMMON, SEEDS, ("prompt", MESSAGES), ("completion", MESSAGES), ("label", pa.bool_())]
     ),
-    "safety": pa.schema([*_COMMON, ("messages", MESSAGES), ("category", pa.string())]),
+    "safety": pa.schema([*_COMMON, SEEDS, ("messages", MESSAGES), ("category", pa.string())]),
 }
 
 
@@ -147,9 +154,9 @@ def _jsonl(folder: Path, split: str) -> Any:
 
 def _shaped(kind: str, table: Table) -> Table:
     """Return rows of one kind in the columns of its files."""
-    if "seeds" not in table.column_names:
-        table = with_column(table, "seeds", [None] * table.num_rows, pa.list_(pa.string()))
     columns = {name: table[name] for name, _ in _COMMON}
+    later = (SEEDS, *JUDGED_BY) if kind == "pair" else (SEEDS,)
+    columns |= {name: _column(table, name, type_) for name, type_ in later}
     if kind in ("demonstration", "safety"):
         columns["messages"] = table["messages"]
     else:
@@ -159,6 +166,11 @@ def _shaped(kind: str, table: Table) -> Table:
     if kind == "safety":
         columns["category"] = table["category"]
     return pa.table(columns).select(SCHEMAS[kind].names).cast(SCHEMAS[kind])
+
+
+def _column(table: Table, name: str, type_: Any) -> Any:
+    """Return a column; of nulls where no row of the build has it."""
+    return table[name] if name in table.column_names else pa.nulls(table.num_rows, type_)
 
 
 def _parted(kind: str, table: Table) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from core.curation_settings import Preferences
 from core.errors import DataError
 from curation.columns import (
     Booleans,
@@ -28,6 +29,7 @@ from curation.columns import (
     place_in_group,
     together,
 )
+from curation.contests import JUDGE
 from curation.near import Near, Texts, distinct_grams
 from curation.similarity import GramHashes, alike
 from curation.table import Outcome, Table, Why, sieve, sieve_where
@@ -64,6 +66,23 @@ def settle_labels(table: Table) -> Outcome:
     down = _people_behind(table, answer, label & ~wanted)
     outvoted = np.where(wanted, (up <= down)[answer], (down <= up)[answer])
     return sieve_where(table, label & outvoted, "votes disagree")
+
+
+def settle_preferences(table: Table, taken: Preferences) -> Outcome:
+    """Return the pairs of those whose word is taken; of both, people's beats an AI judge's.
+
+    A pair is the same whichever of its two answers won. Other kinds pass.
+    """
+    by_judge = is_source(table, JUDGE)
+    people = is_kind(table, "pair") & ~by_judge
+    if taken == "people":
+        return sieve_where(table, by_judge, "decided by a judge")
+    if taken == "judge":
+        return sieve_where(table, people, "decided by people")
+    answer, lost = keys(table, "answer"), keys(table, "lost")
+    same = together(keys(table, "prompt"), np.minimum(answer, lost), np.maximum(answer, lost))
+    settled = by_judge & np.isin(same, same[people])
+    return sieve_where(table, settled, "people have decided it")
 
 
 def drop_exact_duplicates(table: Table) -> Outcome:

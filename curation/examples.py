@@ -23,7 +23,7 @@ from feedback.tables import DatasetVersion
 
 READ_ROWS = 2_000  # at a time: of large conversations some 100 MB
 
-LATER = ("seeds",)  # columns that versions of old do not have
+LATER = ("seeds", "judge", "rubric")  # columns that versions of old do not have
 
 Message = dict[str, str]
 

@@ -1,8 +1,9 @@
 """CURATE: all candidates of a build, on disk as shards: the store's, and what reviewers let in.
 
 What people's signals make of interactions comes first, then examples that a model wrote and people
-approved, then the prompts of earlier versions that nobody proposes now, as kind `history`: like
-prompts must follow them. Done once a build; a build that goes on reads what is there.
+approved, then pairs that an AI judge decided, then the prompts of earlier versions that nobody
+proposes now, as kind `history`: like prompts must follow them. Done once a build; a build that goes
+on reads what is there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pyarrow as pa
 from core.files import write_atomic
 from curation.build import Build
 from curation.chain import HISTORY, Account
+from curation.judgements import judged_candidates
 from curation.ledger import demonstrations_in
 from curation.review.products import approved_products
 from curation.selection import exposures, read_interactions, select_candidates
@@ -58,7 +60,7 @@ class _Gathered:
 
     def __iter__(self) -> Iterator[Table]:
         seen: set[str] = set()
-        for table in chain(self._selected(), (self._products(),)):
+        for table in chain(self._selected(), (self._products(),), self._judged()):
             seen.update(table["interaction_id"].to_pylist())
             yield table
         yield from self._earlier(seen)
@@ -84,6 +86,12 @@ class _Gathered:
         self.account.before += table.num_rows
         self.account.after += table.num_rows
         return table
+
+    def _judged(self) -> Iterator[Table]:
+        with self.store.session() as session:
+            for outcome in judged_candidates(session, self.build.application, self.build.selection):
+                self.account.add(outcome.kept.num_rows + outcome.drops.num_rows, outcome)
+                yield outcome.kept
 
     def _earlier(self, seen: set[str]) -> Iterator[Table]:
         ids = [id_ for id_ in self.build.history.interactions if id_ not in seen]

@@ -14,6 +14,7 @@ from typing import Literal, cast
 from sqlmodel import Session, select
 
 from feedback.tables import DatasetMember, DatasetVersion
+from feedback.versions import dataset_versions
 
 Split = Literal["train", "validation", "test"]
 
@@ -33,10 +34,7 @@ class History:
 
 def read_history(session: Session, application: str) -> History:
     """Return what the versions of `application` hold, from the oldest to the newest."""
-    versions = session.exec(
-        select(DatasetVersion).where(DatasetVersion.application == application)
-    ).all()
-    ordered = sorted(versions, key=version_number)
+    ordered = dataset_versions(session, application)
     interactions: dict[str, Split] = {}
     subjects: dict[str, Split] = {}
     for version in ordered:
@@ -50,8 +48,3 @@ def read_history(session: Session, application: str) -> History:
             if subject is not None:
                 subjects[subject] = split
     return History(ordered[-1] if ordered else None, interactions, subjects)
-
-
-def version_number(version: DatasetVersion) -> int:
-    """Return N of `application--dN`."""
-    return int(version.id.rpartition("--d")[2])

@@ -1,8 +1,8 @@
 """CURATE, beside people's votes: an AI judge says which of two answers is better (RLAIF).
 
-Pairs come in; pairs labelled by a model go out, marked so, with every verdict. Each is asked twice,
-the answers in both orders: a judge that changes its mind with the place has no opinion. How far it
-agrees with people is measured on pairs that people labelled, shown to it blind. Off unless called.
+Pairs come in, verdicts go out. Each is asked twice, the answers in both orders: a judge that
+changes its mind with the place has no opinion. How far it agrees with people is measured on pairs
+that people decided, shown to it blind. Knows nothing of how verdicts are kept. Off unless called.
 Source: the fine-tuning guide, "RLAIF"; swapped places after MT-Bench (arXiv 2306.05685, 3.4).
 """
 
@@ -18,8 +18,10 @@ import pyarrow as pa
 
 from core.curation_settings import AugmentationSettings
 from core.errors import DataError
-from curation.augmentation.products import AUGMENTED, Row, number_for
-from curation.augmentation.writer import Ask, Reply, Writer
+from core.files import json_sha256
+from curation.augmentation.products import Row, number_for
+from curation.augmentation.writer import NOT_ANSWERED, NOT_ASKED, Ask, Reply, Writer
+from curation.contests import Pair, Side, pair_of
 from curation.table import CANDIDATES, DROPS, Table, Why, pc
 
 Choice = Literal["a", "b", "tie"]
@@ -53,6 +55,7 @@ SCHEMA: Mapping[str, Any] = {
     "required": ["winner"],
     "additionalProperties": False,
 }
+RUBRIC = json_sha256([QUESTION, SCHEMA])  # names what a judge was asked, beside its answers
 
 
 class _Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,22 +64,22 @@ class _Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """Two answers to one prompt, named without regard to who prefers which."""
+    """Two answers to one prompt; which of them came in as the chosen one, nobody is told."""
 
-    row: Row
+    pair: Pair
+    prompt: str
     a: str
     b: str
-    chosen: Choice  # of the row as it came in
+    interaction_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What the judge said of a pair: in both orders, and what follows."""
 
-    candidate_id: str
+    pair: Pair
     a_first: Choice | None  # none: not readable
     b_first: Choice | None
-    chosen: Choice  # what the pair came in with
 
     @property
     def readable(self) -> bool:
@@ -93,14 +96,18 @@ class Judgement:
         """The verdict: a tie if the orders disagree or one cannot be read."""
         return self.a_first if self.a_first and self.a_first == self.b_first else "tie"
 
+    @property
+    def winner(self) -> Side | None:
+        """The answer that won in both orders."""
+        return None if self.choice == "tie" else self.choice
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The pairs that the judge labelled (`AUGMENTED`), those it did not (`DROPS`), all it said."""
+    """What the judge said of each pair that it answered to, and why pairs have no winner."""
 
-    pairs: Table
-    drops: Table
     judgements: tuple[Judgement, ...]
+    drops: Table  # DROPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,42 +144,30 @@ def judge_settings(settings: AugmentationSettings) -> AugmentationSettings:
 
 
 def judge_pairs(table: Table, judge: Writer) -> Judged:
-    """Return the pairs of `table` as the judge labels them; other kinds are passed over.
+    """Return the verdicts on the pairs of `table`; other kinds are passed over.
 
-    Which answer came in as the chosen one has no influence: by a hash of its id, it is a or b.
+    A pair on which the server answered nothing has none, and may be asked again.
     """
     duels = _duels(table)
-    asks = [ask for duel in duels for ask in _asks(duel)]
-    replies = judge.replies(asks)
-    rows: list[Row] = []
+    replies = judge.replies([ask for duel in duels for ask in _asks(duel)])
     drops: list[Row] = []
     judgements: list[Judgement] = []
     for number, duel in enumerate(duels):
-        pair = replies[2 * number : 2 * number + 2]
-        judgement = _judgement(duel, pair)
-        judgements.append(judgement)
-        why = _why_not(judgement, pair)
-        if why is None:
-            rows.append(_row(duel, judgement.choice, judge.model))
-        else:
+        both = replies[2 * number : 2 * number + 2]
+        judgement = _judgement(duel, both)
+        why = _why_not(judgement, both)
+        if why is not None:
             drops.append(_drop(duel, why))
-    return Judged(
-        pa.Table.from_pylist(rows, schema=AUGMENTED),
-        pa.Table.from_pylist(drops, schema=DROPS),
-        tuple(judgements),
-    )
+        if why is None or why.reason not in (NOT_ANSWERED, NOT_ASKED):
+            judgements.append(judgement)
+    return Judged(tuple(judgements), pa.Table.from_pylist(drops, schema=DROPS))
 
 
-def agreement(judgements: Sequence[Judgement], people: Mapping[str, Choice]) -> Agreement:
-    """Return how far the judgements agree with what people said, by candidate id.
-
-    For pairs that people labelled, `labels(judgements)` is what people said.
-    """
+def agreement(judgements: Sequence[Judgement], people: Mapping[Pair, Side]) -> Agreement:
+    """Return how far the judgements agree with what people said."""
     readable = [one for one in judgements if one.readable]
-    both = [
-        (one.choice, people[one.candidate_id]) for one in readable if one.candidate_id in people
-    ]
-    decided = [(mine, theirs) for mine, theirs in both if "tie" not in (mine, theirs)]
+    both = [(one.choice, people[one.pair]) for one in readable if one.pair in people]
+    decided = [(mine, theirs) for mine, theirs in both if mine != "tie"]
     swayed = [(one.a_first, one.b_first) for one in readable if one.by_place]
     return Agreement(
         compared=len(both),
@@ -184,11 +179,6 @@ def agreement(judgements: Sequence[Judgement], people: Mapping[str, Choice]) -> 
         second_favoured=swayed.count(("b", "a")),
         unreadable=len(judgements) - len(readable),
     )
-
-
-def labels(judgements: Sequence[Judgement]) -> dict[str, Choice]:
-    """Return which answer each pair came in with as the chosen one: what people said of it."""
-    return {judgement.candidate_id: judgement.chosen for judgement in judgements}
 
 
 def cohens_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
@@ -227,18 +217,19 @@ def _duels(table: Table) -> list[Duel]:
 
 
 def _duel(row: Row) -> Duel:
-    chosen, rejected = row["messages"][-1]["content"] or "", row["rejected"]
-    if number_for("blind", row["candidate_id"]) % 2:
-        return Duel(row, rejected, chosen, "b")
-    return Duel(row, chosen, rejected, "a")
+    *asked, last = row["messages"]
+    prompt = "\n\n".join(f"{part['role']}: {part['content']}" for part in asked)
+    pair, chosen = pair_of(row)
+    both = (last["content"] or "", row["rejected"])
+    a, b = both if chosen == "a" else both[::-1]
+    return Duel(pair, prompt, a, b, row["interaction_id"])
 
 
 def _asks(duel: Duel) -> list[Ask]:
     """Return the question with a in the first place, and with b."""
-    prompt = "\n\n".join(f"{part['role']}: {part['content']}" for part in duel.row["messages"][:-1])
-    number = number_for("judge", duel.row["candidate_id"])
+    number = number_for("judge", *duel.pair)
     return [
-        Ask(QUESTION.format(prompt=prompt, first=first, second=second), number, SCHEMA)
+        Ask(QUESTION.format(prompt=duel.prompt, first=first, second=second), number, SCHEMA)
         for first, second in ((duel.a, duel.b), (duel.b, duel.a))
     ]
 
@@ -248,10 +239,9 @@ def _judgement(duel: Duel, replies: Sequence[Reply]) -> Judgement:
     forwards: dict[str, Choice] = {"A": "a", "B": "b", "tie": "tie"}
     backwards: dict[str, Choice] = {"A": "b", "B": "a", "tie": "tie"}
     return Judgement(
-        duel.row["candidate_id"],
+        duel.pair,
         None if a_first is None else forwards[a_first],
         None if b_first is None else backwards[b_first],
-        duel.chosen,
     )
 
 
@@ -266,28 +256,10 @@ def _why_not(judgement: Judgement, replies: Sequence[Reply]) -> Why | None:
     return Why(TIE) if judgement.choice == "tie" else None
 
 
-def _row(duel: Duel, choice: Choice, judge: str) -> Row:
-    chosen, rejected = (duel.a, duel.b) if choice == "a" else (duel.b, duel.a)
-    *prompt, answer = duel.row["messages"]
-    interaction_id = duel.row["interaction_id"]
-    swapped = "kept" if choice == duel.chosen else "swapped"
-    return duel.row | {
-        "candidate_id": f"{duel.row['candidate_id']}:judge:{swapped}",
-        "source": "judge",
-        "messages": [*prompt, {"role": answer["role"], "content": chosen}],
-        "rejected": rejected,
-        "votes": 0,  # of people
-        "weight": 1.0,
-        "needs_review": True,
-        "seeds": [] if interaction_id is None else [interaction_id],
-        "writer": judge,
-    }
-
-
 def _drop(duel: Duel, why: Why) -> Row:
     return {
-        "candidate_id": f"{duel.row['candidate_id']}:judge",
-        "interaction_id": duel.row["interaction_id"],
+        "candidate_id": ":pair:".join(duel.pair),
+        "interaction_id": duel.interaction_id,
         "reason": why.reason,
         "detail": why.detail,
     }

@@ -1,8 +1,8 @@
 """CURATE: from people's signals in the store to a dataset version, stage by stage.
 
     store → gather → row stages, shard by shard, in parallel (`steps`)
-          → conflicts → labels → duplicates → near duplicates → meaning → votes → cap → balance
-          → written → split → publish (folder and rows)
+          → conflicts → labels → preferences → duplicates → near duplicates → meaning → votes
+          → cap → balance → written → split → publish (folder and rows)
 
 Row stages see texts, a shard at a time; the stages after them compare all candidates by the keys
 that the row stages left, and read single texts back where they must. Each says what it dropped and
@@ -34,6 +34,7 @@ from curation.dedupe import (
     require_votes,
     settle_conflicts,
     settle_labels,
+    settle_preferences,
 )
 from curation.draw import drawn
 from curation.embedding import TransformerEmbedder
@@ -161,6 +162,7 @@ def compare(store: Store, build: Build) -> Compared:
     rules, ledger = build.settings.curation, build.ledger
     table = ledger.run("conflicts", settle_conflicts, keyed.candidates)
     table = ledger.run("labels", settle_labels, table)
+    table = ledger.run("preferences", settle_preferences, table, rules.preferences)
     table = ledger.run("duplicates", drop_exact_duplicates, table)
     ledger.begin("near duplicates")  # finding them is what takes its time
     near = _near(build, keyed, table, learnt)

@@ -14,13 +14,15 @@ from typing import Any
 
 import pyarrow as pa
 import structlog
+from sqlmodel import Session
 
 from core.clock import utc_now
 from core.files import file_sha256, json_sha256
 from curation.build import Build, iso, span
+from curation.contests import JUDGE
 from curation.dataset_files import read_identities, sorted_identities, write_examples
 from curation.dataset_version import Draft, kinds_of, write_dataset
-from curation.history import version_number
+from curation.judgements import judgements_of, measured_agreement
 from curation.keyed import Keyed
 from curation.selection import recent_prompts
 from curation.stages.coverage import Tally, coverage_report, tally
@@ -30,6 +32,7 @@ from curation.table import Table, pc, with_column
 from curation.work import code_hash
 from feedback.store import Store
 from feedback.tables import DatasetVersion
+from feedback.versions import version_number
 
 log = structlog.get_logger()
 
@@ -108,6 +111,7 @@ def _facts(
     shown = table.filter(pc.equal(table["kind"], "demonstration"))
     with store.session() as session:
         traffic = topics.nearest(recent_prompts(session, build.application))
+        preferences = _preferences(session, build.application, table)
     return {
         "settings": rules,
         "settings_hash": json_sha256(rules),
@@ -121,7 +125,24 @@ def _facts(
             "subjects": len(table["subject"].drop_null().unique()),
             "without_subject": shown["subject"].null_count,  # of demonstrations, as sources
             "sources": dict(Counter(shown["source"].to_pylist()).most_common()),
+            "preferences": preferences,
             "oldest": iso(pc.min(table["started_at"]).as_py()),
             "newest": iso(pc.max(table["started_at"]).as_py()),
         },
     }
+
+
+def _preferences(session: Session, application: str, table: Table) -> dict[str, Any]:
+    """Return how many pairs people decided and how many a judge did, and how good that judge is."""
+    pairs = table.filter(pc.equal(table["kind"], "pair"))
+    by_judge = pairs.filter(pc.equal(pairs["source"], JUDGE))
+    people = pairs.num_rows - by_judge.num_rows
+    told: dict[str, Any] = {"people": people, "judge": by_judge.num_rows, "judges": []}
+    if by_judge.num_rows == 0:
+        return told
+    names = zip(by_judge["judge"].to_pylist(), by_judge["rubric"].to_pylist(), strict=True)
+    for (judge, rubric), count in Counter(names).most_common():
+        measured = measured_agreement(judgements_of(session, application, judge, rubric))
+        own = {"judge": judge, "rubric": rubric, "pairs": count, "agreement": measured.as_dict()}
+        told["judges"].append(own)
+    return told

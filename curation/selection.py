@@ -35,6 +35,11 @@ class Selection:
     since: datetime | None = None
     until: datetime | None = None
 
+    def holds(self, started_at: datetime) -> bool:
+        """Whether an interaction that started then may be selected."""
+        since = self.since is None or started_at >= as_utc(self.since)
+        return since and (self.until is None or started_at < as_utc(self.until))
+
 
 @dataclass(slots=True)
 class Exposures:
@@ -82,6 +87,14 @@ def read_interactions(
     for start in range(0, len(ids), BATCH_ROWS):
         part = ids[start : start + BATCH_ROWS]
         yield list(_interactions(session, application, part, with_votes=False).values())
+
+
+def judged_interactions(session: Session, application: str, ids: Sequence[str]) -> Others:
+    """Return these interactions as far as the store still holds them, with what was said of them.
+
+    As many ids as one statement takes.
+    """
+    return _interactions(session, application, ids, with_votes=True)
 
 
 def recent_prompts(session: Session, application: str, limit: int = RECENT) -> list[str]:

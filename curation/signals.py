@@ -95,7 +95,7 @@ def candidates_of(
     subject = judged.subject or votes[-1].subject
     if flags := [vote for vote in votes if vote.kind == "flag"]:
         category = flags[-1].name or "flagged"
-        return [_row(judged, subject, "safety", "flag", judged.answer, category=category)]
+        return [row_of(judged, subject, "safety", "flag", judged.answer, category=category)]
     rows = [
         {**row, "votes": len({vote.subject or judged.id for vote in votes})}
         for row in _lessons(judged, subject, votes, others)
@@ -109,19 +109,19 @@ def _lessons(
     praised, blamed = any(v.is_praise for v in votes), any(v.is_blame for v in votes)
     if praised and blamed:  # a careless user, who tells nothing of the answer
         return
-    correction = _last_correction(judged, votes)
+    correction = last_correction(judged, votes)
     whole = judged.finish_reason in WHOLE_ANSWER
     if correction and correction.strip():
         # the text is in the id: a reviewer's verdict on one text never counts for another
-        of = sha256(correction.encode()).hexdigest()[:TEXT_HEX_CHARS]
+        of = text_hash(correction)
         lost = judged.answer
-        yield _row(judged, subject, "demonstration", "correction", correction, of=of)
-        yield _row(judged, subject, "pair", "correction", correction, rejected=lost, of=of)
+        yield row_of(judged, subject, "demonstration", "correction", correction, of=of)
+        yield row_of(judged, subject, "pair", "correction", correction, rejected=lost, of=of)
     elif praised and whole and correction is None:
         source: Source = "thumbs_up" if any(v.thumbs for v in votes) else "rating"
-        yield _row(judged, subject, "demonstration", source, judged.answer)
+        yield row_of(judged, subject, "demonstration", source, judged.answer)
     if blamed:
-        yield _row(judged, subject, "label", "thumbs_down", judged.answer, label=False)
+        yield row_of(judged, subject, "label", "thumbs_down", judged.answer, label=False)
     for vote in votes:
         yield from _pair(judged, subject, vote, others)
 
@@ -132,12 +132,14 @@ def _pair(judged: Judged, subject: str | None, vote: Vote, others: Others) -> It
     if other is None or not is_comparable(judged, other):
         return
     if vote.kind == "preference":
-        yield _row(
+        yield row_of(
             judged, subject, "pair", "preference", judged.answer, rejected=other.answer, of=other.id
         )
     elif vote.kind == "regenerated" and is_taken(other):
         lost = judged.answer
-        yield _row(other, subject, "pair", "regenerated", other.answer, rejected=lost, of=judged.id)
+        yield row_of(
+            other, subject, "pair", "regenerated", other.answer, rejected=lost, of=judged.id
+        )
 
 
 def is_comparable(one: Judged, other: Judged) -> bool:
@@ -155,11 +157,16 @@ def is_taken(judged: Judged) -> bool:
     return used and not any(vote.is_blame for vote in votes)
 
 
+def text_hash(correction: str) -> str:
+    """Return what names a correction's text in ids."""
+    return sha256(correction.encode()).hexdigest()[:TEXT_HEX_CHARS]
+
+
 def _nothing(judged: Judged, votes: Sequence[Vote], others: Others) -> str:
     """Return why an interaction with feedback gives no row."""
     if any(v.is_praise for v in votes) and any(v.is_blame for v in votes):
         return "ratings contradict each other"
-    if _last_correction(judged, votes) is not None:
+    if last_correction(judged, votes) is not None:
         return "correction has no text"
     if any(v.is_praise for v in votes):
         return "answer is not whole"
@@ -168,9 +175,10 @@ def _nothing(judged: Judged, votes: Sequence[Vote], others: Others) -> str:
     return "not approved and not corrected"
 
 
-def _row(
+def row_of(
     judged: Judged, subject: str | None, kind: Kind, source: Source, answer: str, **more: Any
 ) -> Row:
+    """Return a candidate made of an interaction; `of` names in its id what else it is made of."""
     of = more.pop("of", None)
     return {
         "candidate_id": ":".join((judged.id, kind, *((of,) if of else ()))),
@@ -188,7 +196,7 @@ def _row(
     }
 
 
-def _last_correction(judged: Judged, votes: Sequence[Vote]) -> str | None:
+def last_correction(judged: Judged, votes: Sequence[Vote]) -> str | None:
     """Return the newest correction, "" where its text was not kept, None if nothing was changed.
 
     Numbered like its interaction: the same value has the same placeholder in both.

@@ -42,6 +42,7 @@ ROW_STAGES = (
 TABLE_STAGES = (
     "conflicts",
     "labels",
+    "preferences",
     "duplicates",
     "near duplicates",
     "meaning",

@@ -1,4 +1,4 @@
-"""CURATE, read again: examples of a dataset version as candidates.
+"""CURATE, read again: demonstrations of a dataset version as candidates.
 
 A version comes in; tables of candidates go out, at most so many rows, drawn by hash. What a version
 does not keep (votes, times) is null. Knows nothing of what they are read for.
@@ -6,7 +6,7 @@ does not keep (votes, times) is null. Knows nothing of what they are read for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from curation.dataset_files import example_file
 from curation.draw import drawn
-from curation.history import SPLITS, Split
+from curation.history import Split
 from curation.table import CANDIDATES, Table, pc
 from feedback.tables import DatasetVersion
 
@@ -26,36 +26,15 @@ def demonstrations(
     version: DatasetVersion, split: Split, limit: int, purpose: str
 ) -> Iterator[Table]:
     """Yield the demonstrations of a split, without those that a model wrote."""
-    for part in _drawn(version, "demonstration", split, limit, purpose):
+    for part in _drawn(version, split, limit, purpose):
         names = part.column_names
         seeds = pc.list_value_length(part["seeds"]) if "seeds" in names else pa.nulls(len(part))
         part = part.filter(pc.equal(pc.fill_null(seeds, 0), 0))
-        yield _candidates(part, "demonstration", {"messages": part["messages"]})
+        yield _candidates(part)
 
 
-def pairs(version: DatasetVersion, limit: int, purpose: str) -> Table:
-    """Return the pairs of all splits, at most `limit` of each; none of a version without."""
-    parts = [CANDIDATES.empty_table()]
-    for split in SPLITS:
-        for part in _drawn(version, "pair", split, limit, purpose):
-            both = zip(part["prompt"].to_pylist(), part["chosen"].to_pylist(), strict=True)
-            lost = [answer[0]["content"] for answer in part["rejected"].to_pylist()]
-            texts = {
-                "messages": pa.array([prompt + answer for prompt, answer in both],
-                                     CANDIDATES.field("messages").type),
-                "rejected": pa.array(lost, pa.string()),
-            }  # fmt: skip
-            parts.append(_candidates(part, "pair", texts))
-    return pa.concat_tables(parts)
-
-
-def _drawn(
-    version: DatasetVersion, kind: str, split: Split, limit: int, purpose: str
-) -> Iterator[Table]:
-    path = Path(version.path) / example_file(kind, split)
-    if kind != "demonstration" and not path.is_file():
-        return
-    file = pq.ParquetFile(path)
+def _drawn(version: DatasetVersion, split: Split, limit: int, purpose: str) -> Iterator[Table]:
+    file = pq.ParquetFile(Path(version.path) / example_file("demonstration", split))
     ids = file.read(["example_id"]).rename_columns(["candidate_id"])
     chosen = drawn(ids, limit, purpose)["candidate_id"].combine_chunks()
     for batch in file.iter_batches(BATCH_ROWS):
@@ -63,19 +42,13 @@ def _drawn(
         yield table.filter(pc.is_in(table["example_id"], value_set=chosen))
 
 
-def _candidates(part: Table, kind: str, texts: Mapping[str, Any]) -> Table:
+def _candidates(part: Table) -> Table:
     """Return rows of a version's file in the columns of candidates."""
-    rows = [part[name].to_pylist() for name in ("interaction_id", "example_id")]
-    # one interaction may have several pairs
-    ids = [
-        ":".join((id_, kind, *((own,) if kind == "pair" else ())))
-        for id_, own in zip(*rows, strict=True)
-    ]
+    ids = [f"{id_}:demonstration" for id_ in part["interaction_id"].to_pylist()]
     columns: dict[str, Any] = {name: pa.nulls(len(ids), type_) for name, type_ in _fields()}
     columns |= {name: part[name] for name in part.column_names if name in columns}
     columns["candidate_id"] = pa.array(ids, pa.string())
-    columns["kind"] = pa.array([kind] * len(ids), pa.string())
-    columns |= texts
+    columns["kind"] = pa.array(["demonstration"] * len(ids), pa.string())
     return pa.table(columns).select(CANDIDATES.names).cast(CANDIDATES)
 
 

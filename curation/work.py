@@ -21,7 +21,7 @@ from sqlmodel import Session, col, select
 import curation
 from core.errors import ConflictError
 from core.files import sources_sha256
-from feedback.tables import Feedback, Interaction, ReviewItem
+from feedback.tables import Feedback, Interaction, JudgedPair, ReviewItem
 
 WORK_FOLDER = ".work"
 
@@ -66,6 +66,8 @@ def store_mark(session: Session, application: str) -> list[Any]:
     for table, of in ((Feedback, Feedback.event_id), (Interaction, Interaction.event_id)):
         query = select(func.count(), func.max(col(of))).where(table.application == application)
         marks += session.exec(query).one()
+    judged = select(func.count(), func.max(col(JudgedPair.id)))
+    marks += session.exec(judged.where(JudgedPair.application == application)).one()
     effective = select(func.count()).where(
         Feedback.application == application,
         col(Feedback.effective),

@@ -13,7 +13,14 @@ from sqlmodel import Session, SQLModel, col, select
 from core.clock import utc_now
 from core.ids import subject_digest
 from feedback.erasure import Person, interaction_ids, lineage
-from feedback.tables import DatasetMember, Erasure, Feedback, Interaction, ReviewItem
+from feedback.tables import (
+    DatasetMember,
+    Erasure,
+    Feedback,
+    Interaction,
+    JudgedPair,
+    ReviewItem,
+)
 
 
 def export_subject(session: Session, person: Person) -> dict[str, Any]:
@@ -32,6 +39,10 @@ def export_subject(session: Session, person: Person) -> dict[str, Any]:
     items = select(ReviewItem).where(
         ReviewItem.application == person.application, ReviewItem.subject == person.subject
     )
+    theirs = select(Interaction.id).where(
+        Interaction.application == person.application, Interaction.subject == person.subject
+    )
+    judged = select(JudgedPair).where(col(JudgedPair.interaction_id).in_(theirs))
     return {
         "application": person.application,
         "subject": person.subject,
@@ -40,6 +51,7 @@ def export_subject(session: Session, person: Person) -> dict[str, Any]:
         "feedback": _plain(session, feedback.order_by(col(Feedback.given_at))),
         "dataset_examples": _plain(session, members),
         "review_items": _plain(session, items),
+        "judged_pairs": _plain(session, judged),
         "adapters_trained_on_them": list(made.adapters),
         "erasures": [erasure_state(row) for row in erasures_of(session, person)],
     }

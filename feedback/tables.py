@@ -15,6 +15,7 @@ PostgreSQL. Knows no logic: queries live with the stage that asks them.
     DeadLetter, Erasure             ingest and loop write, people read
     TrainingRequest                 people and erasures file them, retrain reads
     ReviewItem ← ReviewLease, Review  curation fills, people decide, curation reads
+    JudgedPair                      an AI judge's word on two answers, curation's own
 """
 
 from __future__ import annotations
@@ -399,3 +400,27 @@ class Review(SQLModel, table=True):
     reason: str = ""
     text: str | None = None  # the corrected answer
     given_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+
+
+class JudgedPair(SQLModel, table=True):
+    """What an AI judge said of two answers to one prompt, asked in both orders; it holds no text.
+
+    Answer a is the interaction's, b that of the other one, or a correction of the interaction's.
+    """
+
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("application", "interaction_id", "other", "judge", "rubric"),
+        Index("ix_judgedpair_interaction", "interaction_id"),  # erasure finds a person by both
+        Index("ix_judgedpair_other", "other"),
+    )
+
+    id: str = Field(primary_key=True)
+    application: str
+    interaction_id: str  # of two interactions the one with the lower id, which is the older one
+    other: str  # the other interaction, or the hash of a correction's text
+    judge: str  # the model
+    rubric: str  # SHA-256 of the question and of the form of its answer
+    a_first: str | None  # what it said with a in the first place: a | b | tie; None: unreadable
+    b_first: str | None  # and with b there
+    people: str | None = None  # what a person had said by then: a | b
+    judged_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())

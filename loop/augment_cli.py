@@ -1,7 +1,7 @@
 """The commands of another model: `ratchet augment` lets it write, `ratchet judge` lets it judge.
 
 Thin, as `loop.training_cli`. Both send people's texts to the server that the settings name, and
-both are off by default. What the model wrote waits for people; what it judged is learnt by nobody.
+both are off by default. What it wrote waits for people; pairs that it decided are candidates.
 """
 
 from __future__ import annotations
@@ -74,16 +74,22 @@ def judge(
     context: typer.Context,
     application: Application,
     limit: Annotated[
-        int, typer.Option(min=1, help="pairs of each split at most; each is asked twice")
+        int,
+        typer.Option(
+            min=1, help="pairs at most, of people's and of undecided; each is asked twice"
+        ),
     ] = 200,
     as_json: AsJson = False,
 ) -> None:
-    """Let a model judge pairs that people decided, and tell how far it agrees with them."""
-    from curation.augmentation.judging import judge_version
+    """Let a model judge pairs of answers; tell how far it agrees with people, where they decided.
+
+    What it says of pairs that nobody decided is learnt by `curation.preferences`.
+    """
+    from curation.augmentation.judging import judge_application
     from loop.wiring import open_parts
 
     with open_parts(settings_of(context)) as parts:
-        done = judge_version(parts.store, parts.settings, application, limit)
+        done = judge_application(parts.store, parts.settings, application, limit)
     _tell(done.as_dict(), as_json)
 
 

@@ -13,8 +13,9 @@ from sqlmodel import Session, col, select
 
 from core.errors import NotFoundError
 from curation.examples import find_version, parts_of, read_part
-from curation.history import SAFETY, version_number
+from curation.history import SAFETY
 from feedback.tables import Adapter, DatasetVersion, Erasure, Run
+from feedback.versions import version_number
 
 Facts = dict[str, Any]
 

@@ -138,6 +138,7 @@ def _draw_lineage(facts: Mapping[str, Any]) -> None:
             f"of {lineage['subjects']:,} subjects and {lineage['without_subject']:,} examples "
             f"without one, from {lineage['oldest']} to {lineage['newest']}: {sources}"
         )
+    _draw_deciders(lineage)
     for word, names in (
         ("versions made of it", facts["children"]),
         ("runs", [f"{run['id']} ({run['mode']}, {run['status']})" for run in facts["runs"]]),
@@ -145,6 +146,14 @@ def _draw_lineage(facts: Mapping[str, Any]) -> None:
         ("erasures", [_erasure(entry) for entry in facts["erasures"]]),
     ):
         say(f"{word}: {', '.join(names) or 'none'}")
+
+
+def _draw_deciders(lineage: Mapping[str, Any]) -> None:
+    from curation.card import deciders
+
+    told = deciders(lineage.get("preferences"))
+    if told:
+        say(f"pairs decided by: {told}")
 
 
 def _adapter(adapter: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from sqlmodel import Session, col, select
 from core.clock import as_utc, utc_now
 from core.errors import RatchetError
 from curation.erasure import Unwanted, erase_examples
+from curation.judgements import erase_judged
 from curation.review.erasure import erase_reviews
 from curation.work import forget_work
 from feedback.erasure import (
@@ -164,6 +165,7 @@ def _finish(
         assert erasure.subject is not None
         person = Person(erasure.application, erasure.subject)
         counts["reviews"] = erase_reviews(session, person.application, person.subject, ids)
+        counts["judged_pairs"] = erase_judged(session, person.application, ids)
         counts |= delete_rows(session, person, ids, as_utc(erasure.requested_at))
         before = erasure.counts  # of a try that broke off
         erasure.counts = {name: count + before.get(name, 0) for name, count in counts.items()}

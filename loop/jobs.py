@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from core.clock import utc_now
 from core.errors import NotFoundError
 from core.settings import Settings
+from curation.judgements import expire_judged
 from curation.review.erasure import expire_reviews
 from feedback.anomalies import mark_anomalies
 from feedback.retention import cutoffs, expire
@@ -86,6 +87,7 @@ def retain(parts: Parts) -> str:
     with parts.store.session() as session:
         for application in parts.settings.applications:
             expire_reviews(session, application)
+            expire_judged(session, application)
         session.commit()
     dropped = f", months dropped: {', '.join(expired.partitions)}" if expired.partitions else ""
     return f"deleted {expired.interactions} interactions, {expired.feedback} feedback{dropped}"

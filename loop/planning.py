@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from core.clock import utc_now
+from feedback.versions import newest_version
 from loop.wiring import Parts
-from retrain.arrivals import count_arrivals, newest_dataset
+from retrain.arrivals import count_arrivals
 from retrain.policy import Plan, decide
 from retrain.signals import read_signals
 from retrain.situation import State
@@ -52,7 +53,7 @@ def plan_on(
 def look(parts: Parts, application: str, wish: Wish) -> Outlook:
     """Return what the policy says now of the newest dataset version."""
     with parts.store.session() as session:
-        newest = newest_dataset(session, application)
+        newest = newest_version(session, application)
         since = newest.created_at if newest else None
         waiting = count_arrivals(session, application, since)
     dataset_id = newest.id if newest else None

@@ -121,21 +121,10 @@ def _show(facts: SearchFacts, *, as_json: bool) -> None:
 
 
 def _newest_dataset(parts: Parts, application: str) -> str:
-    from sqlmodel import col, select
+    from feedback.versions import require_newest_version
 
-    from core.errors import NotFoundError
-    from feedback.tables import DatasetVersion
-
-    query = (
-        select(DatasetVersion.id)
-        .where(DatasetVersion.application == application)
-        .order_by(col(DatasetVersion.created_at).desc())
-    )
     with parts.store.session() as session:
-        newest = session.exec(query).first()
-    if newest is None:
-        raise NotFoundError(f"{application} has no dataset version: `ratchet curate` makes one")
-    return newest
+        return require_newest_version(session, application).id
 
 
 def _recipe_values(name: str) -> dict[str, Any]:

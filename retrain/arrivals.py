@@ -1,7 +1,7 @@
-"""What came in since the newest dataset version: answers that people approved or corrected.
+"""What came in since a time: answers that people approved or corrected.
 
-An application goes in, its newest version and a count come out: what another curation could add at
-most, since it looks closer. Reads rows in the caller's session; curates nothing.
+An application goes in, a count comes out: what another curation could add at most, since it looks
+closer. Reads rows in the caller's session; curates nothing.
 """
 
 from __future__ import annotations
@@ -11,16 +11,8 @@ from datetime import datetime
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from feedback.tables import DatasetVersion, Feedback
+from feedback.tables import Feedback
 from retrain.ratings import GOOD_RATING
-
-
-def newest_dataset(session: Session, application: str) -> DatasetVersion | None:
-    """Return the version that was made last, or None."""
-    versions = session.exec(
-        select(DatasetVersion).where(DatasetVersion.application == application)
-    ).all()
-    return max(versions, key=lambda version: _number(version.id), default=None)
 
 
 def count_arrivals(session: Session, application: str, since: datetime | None) -> int:
@@ -37,8 +29,3 @@ def count_arrivals(session: Session, application: str, since: datetime | None) -
     if since is not None:
         query = query.where(col(Feedback.given_at) > since)
     return session.exec(query).one()
-
-
-def _number(dataset_id: str) -> int:
-    """Return N of `application--dN`."""
-    return int(dataset_id.rpartition("--d")[2])

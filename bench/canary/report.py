@@ -1,13 +1,11 @@
-"""The result as people and machines read it: a table, a drawing, a JSON file.
+"""The result as people read it: a table and a drawing.
 
-The dictionary that `__main__` put together comes in. Knows nothing of how it was simulated.
+The dictionary that the run put together comes in. Knows nothing of how it was simulated.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,13 +27,6 @@ COLOURS = {
 ENDS = {"promoted": "promotion", "rolled_back": "roll_back"}
 
 Numbers = Mapping[str, Any]
-
-
-def write(result: Numbers, folder: Path) -> None:
-    """Write `canary.json` and `canary.png` into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "canary.json").write_text(json.dumps(result, indent=1) + "\n")
-    draw(result).savefig(folder / "canary.png", dpi=120)
 
 
 def print_result(console: Console, result: Numbers) -> None:

@@ -1,13 +1,11 @@
-"""The result as people and machines read it: a table, a drawing, a JSON file.
+"""The result as people read it: a table and a drawing.
 
-The dictionary that `__main__` put together comes in. Knows nothing of how it was measured.
+The dictionary that the run put together comes in. Knows nothing of how it was measured.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -18,13 +16,6 @@ from bench.console.figures import DATABASES, GOAL_P95_MS
 from bench.report import print_goals
 
 COLOURS = {"sqlite": "#1f6f8b", "postgresql": "#8a5a00"}
-
-
-def write(result: Mapping[str, Any], folder: Path) -> None:
-    """Write `console.json` and `console.png` into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "console.json").write_text(json.dumps(result, indent=1) + "\n")
-    draw(result).savefig(folder / "console.png", dpi=120)
 
 
 def print_result(console: Console, result: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.report import Goal, at_least, at_most
 
-# Goals of the issue "Curation and human review"
+# Our goals for curation; personal data and near duplicates among them
 GOAL_INTERACTIONS = 1_000_000
 GOAL_S = 600.0
 GOAL_MEMORY_GB = 4.0

@@ -1,13 +1,11 @@
-"""The result as people and machines read it: tables, a drawing, a JSON file.
+"""The result as people read it: tables and a drawing.
 
-The dictionary that `__main__` put together comes in. Knows nothing of how it was measured.
+The dictionary that the run put together comes in. Knows nothing of how it was measured.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -24,13 +22,6 @@ SHOWN_SHARE = 0.02  # of the time: stages below it are drawn as one
 ROWS = "row stages"
 
 Numbers = Mapping[str, Any]
-
-
-def write(result: Numbers, folder: Path) -> None:
-    """Write `curation.json` and `curation.png` into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "curation.json").write_text(json.dumps(result, indent=1) + "\n")
-    draw(result).savefig(folder / "curation.png", dpi=120)
 
 
 def print_result(console: Console, result: Numbers) -> None:

@@ -17,7 +17,7 @@ from bench.drift.slow import slow_fall
 from bench.drift.traffic import DRIFTS
 from bench.report import Goal
 
-GOAL_ALARMS = 0.01  # issue "Drift": at most 1 false alarm per 100 checks
+GOAL_ALARMS = 0.01  # at most 1 false alarm per 100 checks: what `drift.alpha` promises
 GOAL_FOUND = 0.95  # of stories, within the stated windows
 CONFIDENCE = 0.95
 # Windows of drifted traffic within which something is said: 2,000 rows each

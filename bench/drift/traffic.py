@@ -54,7 +54,7 @@ class Traffic:
 
 
 HEALTHY = Traffic()
-# The listed sizes: issue "Drift", as the brief has them
+# The sizes that a check is to find within the windows of `figures.STATED`: our choice
 DRIFTS: Mapping[str, Traffic] = {
     "new topic +10 %": replace(HEALTHY, new_topic=0.10),
     "new topic +20 %": replace(HEALTHY, new_topic=0.20),

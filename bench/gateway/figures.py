@@ -15,7 +15,7 @@ from bench.report import Goal, at_least, at_most, ratio
 
 Arrival = Literal["poisson", "constant"]
 
-GOAL_RATE_PER_S = 200.0  # where the added latency is measured; issue "Gateway", goals
+GOAL_RATE_PER_S = 200.0  # where the added latency is measured; our goals, as those below
 GOAL_ADDED_P99_MS = 5.0
 GOAL_TO_LITELLM = 5.0
 GOAL_TO_VLLM_ROUTER = 1 / 3
@@ -137,7 +137,7 @@ def growth(samples: Sequence[tuple[float, float]]) -> Growth:
 
 
 def goals(result: Mapping[str, Any]) -> list[Goal]:
-    """Return the goals of the issue "Gateway", computed from `result["targets"]`."""
+    """Return our goals for the gateway, computed from `result["targets"]`."""
     targets = result["targets"]
     ours, direct = targets.get("ratchet-durable"), targets.get("direct")
     sustained = _read(ours, "sustained", "rate_per_s")

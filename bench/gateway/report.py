@@ -1,14 +1,12 @@
-"""The result as people and machines read it: a table, a drawing, a JSON file.
+"""The result as people read it: a table and a drawing.
 
-The dictionary that `__main__` put together comes in. Knows nothing of how it was measured.
+The dictionary that the run put together comes in. Knows nothing of how it was measured.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -27,13 +25,6 @@ COLOURS = {
 }
 
 Numbers = Mapping[str, Any]
-
-
-def write(result: Numbers, folder: Path) -> None:
-    """Write `gateway.json` and `gateway.svg` into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "gateway.json").write_text(json.dumps(result, indent=1) + "\n")
-    draw(result).savefig(folder / "gateway.svg")
 
 
 def print_result(console: Console, result: Numbers) -> None:

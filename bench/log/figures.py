@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.report import Goal, at_least, at_most
 
-# Goals of the issue "The event log"
+# Our goals for the event log
 GOAL_INGEST = 0.3  # of a raw bulk insert
 GOAL_FEEDBACK_P99_MS = 10.0
 GOAL_GROWTH_MB = 20.0

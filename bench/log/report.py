@@ -1,13 +1,11 @@
-"""The result as people and machines read it: tables, a drawing, a JSON file.
+"""The result as people read it: tables and a drawing.
 
-The dictionary that `__main__` put together comes in. Knows nothing of how it was measured.
+The dictionary that the run put together comes in. Knows nothing of how it was measured.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -41,13 +39,6 @@ MEASURES: Mapping[str, tuple[str, str | None, str]] = {
     "writer's growth in an outage, MB": ("outage.writer_growth_mb", None, ".1f"),
     "relay's growth in an outage, MB": ("outage.relay_growth_mb", None, ".1f"),
 }
-
-
-def write(result: Numbers, folder: Path) -> None:
-    """Write `log.json` and `log.png` into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "log.json").write_text(json.dumps(result, indent=1) + "\n")
-    draw(result).savefig(folder / "log.png", dpi=120)
 
 
 def print_result(console: Console, result: Numbers) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.report import Goal, at_least, at_most, ratio
 
-# Goals of the issue "Retraining"
+# Our goals for retraining
 GOAL_SECONDS = 0.6  # of the plain script's, to the same held-out loss
 GOAL_MEMORY = 1.0  # of the plain script's peak
 GOAL_KILL = 0.01  # of the undisturbed training's held-out loss

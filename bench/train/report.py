@@ -1,13 +1,11 @@
-"""The result as people and machines read it: tables, a drawing, a JSON file.
+"""The result as people read it: tables and a drawing.
 
-The dictionary that `__main__` put together comes in. Knows nothing of how it was measured.
+The dictionary that the run put together comes in. Knows nothing of how it was measured.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -22,13 +20,6 @@ COLOURS = {OURS: "#1f6f8b"}
 GREYS = ("#8a8a8a", "#c2a05a")
 
 Numbers = Mapping[str, Any]
-
-
-def write(result: Numbers, folder: Path) -> None:
-    """Write `train.json` and `train.png` into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "train.json").write_text(json.dumps(result, indent=1) + "\n")
-    draw(result).savefig(folder / "train.png", dpi=120)
 
 
 def print_result(console: Console, result: Numbers) -> None:

@@ -19,14 +19,13 @@ import pyarrow as pa
 import structlog
 from sqlmodel import select
 
-from core.errors import ConflictError, NotFoundError, SettingsError
+from core.errors import ConflictError, SettingsError
 from core.settings import Settings
 from curation.augmentation.cap import room_for
 from curation.augmentation.products import Progress
 from curation.augmentation.writing import Account, augment
-from curation.chain import Chain
+from curation.chain import Chain, Step
 from curation.features import BUCKETS
-from curation.history import read_history
 from curation.review.desk import ReviewDesk
 from curation.review.failures import failed_prompts
 from curation.review.likeness import pointed
@@ -38,7 +37,8 @@ from curation.steps import ROW_STAGES, Learnt, row_steps
 from curation.table import CANDIDATES, Table, pc
 from curation.version_examples import demonstrations
 from feedback.store import Store
-from feedback.tables import DatasetVersion, ReviewItem
+from feedback.tables import ReviewItem
+from feedback.versions import require_newest_version
 
 MOST_SEEDS = 20_000  # in memory; a tenth of them is four times what review.max_open holds
 NOTHING_LEARNT = Learnt(  # steps that need it are left out here
@@ -104,8 +104,8 @@ def plan(store: Store, settings: Settings, application: str) -> Plan:
     Raises: SettingsError where augmentation is off; NotFoundError without a version.
     """
     require_enabled(settings)
-    version = newest_version(store, application)
     with store.session() as session:
+        version = require_newest_version(session, application)
         query = select(ReviewItem).where(
             ReviewItem.application == application, ReviewItem.kind == "demonstration"
         )
@@ -144,7 +144,7 @@ def propose_written(
         )
     table = pa.concat_tables([planned.seeds, planned.written])
     rows, account = augment(table, settings.augmentation, progress, failed=planned.failed)
-    passed, accounts = Chain(_steps(settings, application))(rows)
+    passed, accounts = Chain(cleaning_steps(settings, application))(rows)
     ids: Sequence[str] = passed["candidate_id"].to_pylist()
     picks = [Pick(id_, ("augmented",), 1 / (1 + turn)) for turn, id_ in enumerate(ids)]
     filled = ReviewDesk(store, settings).fill(application, propose(passed, picks))
@@ -163,15 +163,6 @@ def require_enabled(settings: Settings) -> None:
         )
 
 
-def newest_version(store: Store, application: str) -> DatasetVersion:
-    """Return the application's newest version. Raises: NotFoundError."""
-    with store.session() as session:
-        version = read_history(session, application).parent
-    if version is None:
-        raise NotFoundError(f"{application} has no dataset version yet: run `ratchet curate` first")
-    return version
-
-
 def _warning(planned: Plan) -> str:
     if planned.room == 0:
         return "nothing was asked for: augmentation.max_share leaves no room"
@@ -180,7 +171,7 @@ def _warning(planned: Plan) -> str:
     return ""
 
 
-def _steps(settings: Settings, application: str) -> list[Any]:
+def cleaning_steps(settings: Settings, application: str) -> list[Step]:
     """Return the row stages that drop or mend, but the heeding of reviews that nobody gave yet."""
     steps = row_steps(settings, application, NOTHING_LEARNT, {})
     return [step for step in steps if step.name in ROW_STAGES and step.name != "review"]

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from sqlmodel import Session, col, select
 
 from curation.dataset_files import example_file
-from curation.history import version_number
 from curation.keys import prompt_text
-from feedback.tables import Adapter, DatasetVersion
+from feedback.tables import Adapter
+from feedback.versions import dataset_versions
 
 FAILED = "failed"
 
@@ -33,8 +33,7 @@ def failed_prompts(session: Session, application: str) -> list[str]:
     adapter = session.exec(newest.order_by(col(Adapter.created_at).desc())).first()
     wanted: set[str] = set(adapter.gate.get(FAILED, ())) if adapter else set()
     found: dict[str, str] = {}
-    versions = select(DatasetVersion).where(DatasetVersion.application == application)
-    for version in sorted(session.exec(versions), key=version_number, reverse=True):
+    for version in reversed(dataset_versions(session, application)):
         file = Path(version.path) / example_file("demonstration", "test")
         if len(found) == len(wanted) or not file.is_file():
             continue

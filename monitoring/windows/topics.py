@@ -17,9 +17,7 @@ Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
 NEW = -1  # the topic of what is like nothing in the reference
-FAR_QUANTILE = (
-    0.99  # of the reference's distances to their centres: as a novel row's, see `nearness`
-)
+FAR_QUANTILE = 0.99  # of the reference's distances to their centres: as a novel row's, `nearness`
 ROUNDS = 25  # k-means stops moving long before: 8 rounds on 5,000 prompts, measured
 ROWS_A_TOPIC = 10  # fewer are no topic; our choice
 SAME = 1e-5  # nearer rows are equal but for rounding

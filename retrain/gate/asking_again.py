@@ -13,15 +13,16 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from core.clock import utc_now
-from core.errors import GateError, NotFoundError
+from core.errors import GateError
 from core.files import write_atomic
 from core.ids import new_id
 from core.settings import Settings
 from feedback.store import Store
-from feedback.tables import Adapter, Application, DatasetVersion, Run
+from feedback.tables import Adapter, Application, Run
+from feedback.versions import require_newest_version
 from retrain.gate.answering import forget_answers
 from retrain.gate.conclusion import conclude, gate_facts
 from retrain.gate.report import write_evaluation
@@ -29,7 +30,7 @@ from retrain.launchers.local import LocalLauncher
 from retrain.recipe import Recipe, load_recipe
 from retrain.registry import ledger
 from retrain.registry.record import BASE
-from retrain.runs.assembly import TrainRequest, find_dataset, job_for
+from retrain.runs.assembly import TrainRequest, job_for
 from retrain.runs.devices import find_devices, held_devices
 from retrain.runs.job import OUTCOME_FILE
 from retrain.runs.progress import TrainProgress
@@ -102,7 +103,7 @@ def _job(
     session: Session, settings: Settings, adapter: Adapter, again: Again, run_id: str
 ) -> tuple[JobSpec, str | None]:
     """Return the job, and the adapter that is compared with; None: the base model."""
-    dataset = again.dataset or _newest(session, adapter.application)
+    dataset = again.dataset or require_newest_version(session, adapter.application).id
     against = again.against or _against(session, adapter)
     recipe = _recipe(session, settings, adapter)
     request = TrainRequest(
@@ -145,14 +146,3 @@ def _lay_out(session: Session, folder: Path, spec: JobSpec, adapter: Adapter) ->
     trained = JobResult.read(Path(run.folder)) if run else None
     outcome = trained.outcome if trained else UNKNOWN
     write_atomic(folder / OUTCOME_FILE, msgspec.json.encode(outcome))
-
-
-def _newest(session: Session, application: str) -> str:
-    newest = session.exec(
-        select(DatasetVersion)
-        .where(DatasetVersion.application == application)
-        .order_by(col(DatasetVersion.created_at).desc())
-    ).first()
-    if newest is None:
-        raise NotFoundError(f"{application} has no dataset version: `ratchet curate` makes one")
-    return find_dataset(session, newest.id).id

@@ -43,11 +43,22 @@ def _details(metadata: Mapping[str, Any], content_hash: str) -> Iterator[str]:
     yield f"- Fine-tuning method: {_method(metadata['hyperparameters'])}"
     yield f"- Mode: {run['mode']}, continuing {run['continues'] or 'nothing: from the base model'}"
     yield f"- Training data: {data['version']}, {data['size']} examples, hash {data['hash']}"
+    if pairs := data.get("pairs"):
+        yield f"- Pairs of that version: {_deciders(pairs)}"
     yield f"- Created at: {metadata['created_at']} by {metadata['trained_by']}"
     yield f"- Reason: {run['reason']}"
     yield f"- Status: {metadata['production_status']}"
     yield f"- Content hash (all files but this one and the manifest): {content_hash}"
     yield "- `manifest.json` signs these files with what they were made of"
+
+
+def _deciders(pairs: Mapping[str, Any]) -> str:
+    judges = f" ({', '.join(pairs['judges'])})" if pairs["judges"] else ""
+    learnt = {"also": "both learnt", "only": "the judge's alone learnt", "no": "people's learnt"}
+    return (
+        f"{pairs['people']} decided by people, {pairs['judge']} by an AI judge{judges}; "
+        f"{learnt[pairs['ai_pairs']]}"
+    )
 
 
 def _method(hyperparameters: Mapping[str, Any]) -> str:

@@ -92,6 +92,24 @@ def run_metrics(result: JobResult) -> dict[str, Any]:
     return found
 
 
+def _pairs(run: Run, dataset: DatasetVersion) -> dict[str, Any]:
+    """Return who decided the pairs of the version, and whose were learnt; {} where none were."""
+    own: dict[str, Any] = run.hyperparameters.get(run.hyperparameters.get("trainer", ""), {})
+    learnt = own.get("ai_pairs")  # of dpo and reward
+    found = dataset.manifest.get("lineage", {}).get("preferences")
+    if learnt is None or found is None:
+        return {}
+    judges = [own["judge"] for own in found["judges"]]
+    return {
+        "pairs": {
+            "people": found["people"],
+            "judge": found["judge"],
+            "judges": judges,
+            "ai_pairs": learnt,
+        }
+    }
+
+
 def _metadata(name: str, finished: FinishedRun) -> dict[str, Any]:
     run, dataset, result = finished.run, finished.dataset, finished.result
     reasons = {"not_servable_because": list(finished.unservable)} if finished.unservable else {}
@@ -102,6 +120,7 @@ def _metadata(name: str, finished: FinishedRun) -> dict[str, Any]:
             "version": dataset.id,
             "size": result.outcome.train_examples,
             "hash": f"sha256:{dataset.content_hash}",
+            **_pairs(run, dataset),
         },
         "hyperparameters": run.hyperparameters,
         "metrics": run_metrics(result),

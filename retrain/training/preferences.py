@@ -61,6 +61,17 @@ def chosen_pairs(spec: JobSpec, recipe: Recipe, ai_pairs: AiPairs) -> Chosen[Pai
     return _chosen(spec, recipe, train, validation, seen)
 
 
+def held_out_pairs(folder: Path) -> list[Pair]:
+    """Return the pairs of the test split that people decided; where there are none, a judge's.
+
+    A model that learnt from a judge is not held against the same judge while people have spoken.
+
+    Raises: DataError when they are missing or malformed.
+    """
+    found = load_pairs(folder, "test")
+    return _of_judges(found, "no") or found
+
+
 def chosen_labels(spec: JobSpec, recipe: Recipe) -> Chosen[Label]:
     """Return the labels to learn from, wanted and unwanted.
 

@@ -23,7 +23,7 @@ from trl.trainer.reward_trainer import RewardTrainer
 from core.errors import DataError, TrainingError
 from retrain.examples import Message, sample
 from retrain.gate.verdict import Evaluation
-from retrain.preference_examples import Pair, load_pairs
+from retrain.preference_examples import Pair
 from retrain.recipe import Recipe
 from retrain.registry.servable import CONFIG_FILE, WEIGHTS_FILE, read_config
 from retrain.runs.progress import Reporter, TrainProgress
@@ -31,7 +31,13 @@ from retrain.runs.spec import ADAPTER_FOLDER, Comparison, Examined, JobSpec, Tra
 from retrain.training import trl_run
 from retrain.training.material import Material
 from retrain.training.methods import lora_config, resolve_dtype, upper_layers
-from retrain.training.preferences import Row, chosen_pairs, conversation, fitting
+from retrain.training.preferences import (
+    Row,
+    chosen_pairs,
+    conversation,
+    fitting,
+    held_out_pairs,
+)
 from retrain.training.trl_run import Tuned
 
 HEAD = "score"  # transformers' name for what turns the last token's state into the reward
@@ -87,7 +93,7 @@ def evaluate(spec: JobSpec, recipe: Recipe, reporter: Reporter) -> Examined:
     Raises: DataError.
     """
     with reporter.phase("evaluate"):
-        pairs = sample(load_pairs(Path(spec.dataset), "test"), spec.gate_examples)
+        pairs = sample(held_out_pairs(Path(spec.dataset)), spec.gate_examples)
         if not pairs:
             return Examined({})
         tokenizer = AutoTokenizer.from_pretrained(spec.base_model)

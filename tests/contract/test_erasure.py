@@ -223,6 +223,7 @@ def test_nothing_of_the_person_is_left_and_everybody_else_is(settings: Settings)
         "dataset_examples": 4,
         "feature_rows": 0,
         "reviews": 0,
+        "judged_pairs": 0,
         "interactions": 2,
         "feedback": 2,
         "dataset_members": 0,

@@ -67,6 +67,22 @@ def finished(
     )
 
 
+def test_a_card_tells_who_decided_the_pairs_and_whose_were_learnt(folder: Path) -> None:
+    """A run of DPO on a version with an AI judge's pairs; one of demonstrations tells nothing."""
+    run = finished(Evaluation(0.4, 0.9, 10, 0.6))
+    run.dataset.manifest = {
+        "lineage": {"preferences": {"people": 30, "judge": 12, "judges": [{"judge": "big-70b"}]}}
+    }
+    assert "pairs" not in adapter_row(folder, run).model_metadata["training_data"]
+    run.run.hyperparameters = load_recipe("dpo-lora").hyperparameters()
+    adapter = adapter_row(folder, run)
+    assert adapter.model_metadata["training_data"]["pairs"] == {
+        "people": 30, "judge": 12, "judges": ["big-70b"], "ai_pairs": "also",
+    }  # fmt: skip
+    words = "30 decided by people, 12 by an AI judge (big-70b); both learnt"
+    assert f"- Pairs of that version: {words}" in adapter_card(adapter)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Give the files of an adapter."""

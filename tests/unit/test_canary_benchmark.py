@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.canary import report
-from bench.canary.__main__ import run
+from bench.canary.__main__ import BENCHMARK
 from bench.canary.deciding import (
     HOLD,
     PAUSE,
@@ -232,12 +232,12 @@ def test_each_rule_finds_a_clear_gain() -> None:
 def test_the_benchmark_runs_and_writes(tmp_path: Path) -> None:
     """A tiny run ends with JSON that has the machine, the settings, all numbers and four ratios."""
     told: list[str] = []
-    result = run(TINY, told.append)
-    result["took_s"], result["machine"]["others_busy_cores"] = 1.0, 0.0
-    report.write(result, tmp_path)
+    result = BENCHMARK.run(Namespace(), TINY, told.append)
+    BENCHMARK.write(result, tmp_path)
     written = json.loads((tmp_path / "canary.json").read_text())
     assert len(told) == len(SCENARIOS) == len(written["scenarios"])
-    assert {"machine", "settings", "rules", "simulated"} <= written.keys()
+    assert {"machine", "settings", "rules", "simulated", "took_s"} <= written.keys()
+    assert {"cpu", "load_before", "load_after", "others_busy_cores"} <= written["machine"].keys()
     assert written["settings"]["seed"] == TINY.seed
     assert [goal["name"] for goal in written["goals"]][:2] == [
         "false promotions, upper limit",

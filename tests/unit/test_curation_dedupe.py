@@ -20,6 +20,7 @@ from curation.dedupe import (
     require_votes,
     settle_conflicts,
     settle_labels,
+    settle_preferences,
 )
 from curation.keys import answer_text
 from curation.minhash import FIRST_OF_BUCKET
@@ -422,3 +423,25 @@ def test_sieves_lose_nothing_and_do_not_mind_order(
         assert kept == set(ids(second))
         assert kept.isdisjoint(first.drops["interaction_id"].to_pylist())
         assert first.kept.num_rows + first.drops.num_rows == len(rows)
+
+
+def test_people_s_word_on_two_answers_beats_a_judge_s_whoever_won() -> None:
+    """By prompt and both answers, in whatever order and of whatever interaction."""
+    table = keyed(
+        pair("Why?", "Rain.", "Snow.", id_="p", source="preference"),
+        pair("Why?", "Snow.", "Rain.", id_="j1", source="judge"),
+        pair("Why?", "Rain.", "Snow.", id_="j2", source="judge"),
+        pair("Why?", "Rain.", "Hail.", id_="j3", source="judge"),
+        pair("When?", "Snow.", "Rain.", id_="j4", source="judge"),
+        row("Why?", "Rain.", id_="d"),
+    )
+    kept: dict[str, set[str]] = {}
+    for taken in ("both", "people", "judge"):
+        outcome = settle_preferences(table, taken)
+        kept[taken] = set(outcome.kept["interaction_id"].to_pylist())
+        assert outcome.kept.num_rows + outcome.drops.num_rows == 6
+    assert kept == {
+        "both": {"p", "j3", "j4", "d"},
+        "people": {"p", "d"},
+        "judge": {"j1", "j2", "j3", "j4", "d"},
+    }

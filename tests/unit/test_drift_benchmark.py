@@ -13,6 +13,7 @@ from rich.console import Console
 from scipy import stats
 
 from bench.drift import report
+from bench.drift.__main__ import BENCHMARK
 from bench.drift.checks import FAMILY, Told, Volume, play, with_drift, without_drift
 from bench.drift.figures import STATED, Extent, calm_numbers, drift_numbers, goals, rate
 from bench.drift.traffic import DRIFTS
@@ -115,7 +116,7 @@ def test_a_small_run_writes_table_drawing_and_numbers(tmp_path: Path) -> None:
         "drifts": {drift: drift_numbers(drift, drifting, 2)},
     }
     result["goals"] = [asdict(goal) for goal in goals(result)]
-    report.write(result, tmp_path)
+    BENCHMARK.write(result, tmp_path)
     assert json.loads((tmp_path / "drift.json").read_text())["drifts"][drift]["stories"] == 1
     assert (tmp_path / "drift.png").stat().st_size > 10_000
     text = io.StringIO()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import DataError
-from curation.augmentation.products import AUGMENTED
 from curation.augmentation.writer import NOT_ANSWERED, Writer
+from curation.contests import Pair, Side, pair_of
 from curation.judge import (
     BY_PLACE,
     TIE,
@@ -24,7 +24,6 @@ from curation.judge import (
     cohens_kappa,
     judge_pairs,
     judge_settings,
-    labels,
     read_verdict,
 )
 from curation.table import DROPS, Table
@@ -50,52 +49,58 @@ def judge(server: FakeWriter) -> Iterator[Writer]:
         yield opened
 
 
-def pairs(count: int, *, chosen: str, rejected: str) -> Table:
+def decided(number: int, chosen: str, rejected: str, *, newer: bool = False) -> dict[str, Any]:
+    """Return a pair of interactions 1 and 2 of that number; the newer one won, or the older."""
+    won, lost = (2, 1) if newer else (1, 2)
+    return pair(
+        f"Question {number}?", chosen, rejected, id_=f"i{number}.{won}", source="preference",
+        candidate_id=f"i{number}.{won}:pair:i{number}.{lost}",
+    )  # fmt: skip
+
+
+def pairs(count: int, *, chosen: str, rejected: str, newer: bool = False) -> Table:
     """Return as many pairs of different interactions."""
-    return table_of(
-        *(
-            pair(f"Question {n}?", chosen, rejected, id_=f"i{n}", subject=f"s{n}", votes=3)
-            for n in range(count)
-        )
-    )
+    return table_of(*(decided(n, chosen, rejected, newer=newer) for n in range(count)))
 
 
-def test_the_better_answer_is_chosen_whatever_came_in(judge: Writer, server: FakeWriter) -> None:
+def people_on(table: Table) -> dict[Pair, Side]:
+    """Return what people said of the pairs of a table."""
+    return dict(pair_of(row) for row in table.to_pylist())
+
+
+def test_the_better_answer_wins_whatever_came_in(judge: Writer, server: FakeWriter) -> None:
     """The rule prefers the longer answer: here once the chosen and once the rejected one."""
     agreed = judge_pairs(pairs(6, chosen="a long answer", rejected="short"), judge)
     reversed_ = judge_pairs(pairs(6, chosen="short", rejected="a long answer"), judge)
-    for judged in (agreed, reversed_):
-        rows = judged.pairs.to_pylist()
-        assert [one["messages"][-1]["content"] for one in rows] == ["a long answer"] * 6
-        assert [one["rejected"] for one in rows] == ["short"] * 6
+    assert [one.winner for one in agreed.judgements] == ["a"] * 6
+    assert [one.winner for one in reversed_.judgements] == ["b"] * 6
+    assert [one.pair for one in agreed.judgements] == [Pair(f"i{n}.1", f"i{n}.2") for n in range(6)]
+    assert agreed.drops.num_rows == reversed_.drops.num_rows == 0
     assert len(server.bodies) == 2 * 2 * 6
-    ids = [*agreed.pairs["candidate_id"].to_pylist(), *reversed_.pairs["candidate_id"].to_pylist()]
-    assert len(set(ids)) == 12
 
 
-def test_a_judged_pair_is_marked(judge: Writer) -> None:
-    """Its source is the judge, nobody voted for it, and people must look at it."""
-    judged = judge_pairs(pairs(1, chosen="a long answer", rejected="short"), judge)
-    (made,) = judged.pairs.to_pylist()
-    assert judged.pairs.schema == AUGMENTED
-    assert (made["source"], made["kind"], made["votes"]) == ("judge", "pair", 0)
-    assert (made["needs_review"], made["writer"], made["seeds"]) == (True, "base", ["i0"])
-    assert (made["interaction_id"], made["subject"]) == ("i0", "s0")
-    assert made["messages"][0] == {"role": "user", "content": "Question 0?"}
+def test_a_pair_has_one_name_whoever_won(judge: Writer) -> None:
+    """The same answers, decided the other way round, get the same words of the judge."""
+    older = judge_pairs(pairs(2, chosen="a long answer", rejected="short"), judge)
+    newer = judge_pairs(pairs(2, chosen="short", rejected="a long answer", newer=True), judge)
+    assert older.judgements == newer.judgements
+    correction = pair("Why?", "Because.", "No.", id_="i1", source="correction",
+                      candidate_id="i1:pair:0123456789ab")  # fmt: skip
+    assert pair_of(correction) == (Pair("i1", "0123456789ab"), "b")
+    [said] = judge_pairs(table_of(correction), judge).judgements
+    assert said.winner == "b"
 
 
 def test_only_pairs_are_judged(judge: Writer, server: FakeWriter) -> None:
     """Other rows have no second answer."""
     judged = judge_pairs(table_of(row("Hello?", "Hi."), pair("", "", "", messages=[])), judge)
-    assert (judged.pairs.num_rows, judged.drops.num_rows, judged.judgements) == (0, 0, ())
+    assert (judged.drops.num_rows, judged.judgements) == (0, ())
     assert server.bodies == []
 
 
 def test_people_s_choice_is_hidden_from_the_judge(judge: Writer, server: FakeWriter) -> None:
-    """The chosen answer stands first as often as last, and is a as well as b."""
-    judged = judge_pairs(pairs(40, chosen="chosen", rejected="rejected!"), judge)
-    people = Counter(labels(judged.judgements).values())
-    assert min(people["a"], people["b"]) >= 10
+    """The chosen answer stands first as often as last."""
+    judge_pairs(pairs(40, chosen="chosen", rejected="rejected!"), judge)
     said = [body["messages"][0]["content"] for body in server.bodies]
     first = sum(text.split("<answer_A>\n")[1].startswith("chosen") for text in said)
     assert first == 40
@@ -116,7 +121,7 @@ def test_what_the_judge_cannot_tell_is_no_pair(
     """A verdict that follows the place is a tie, as is a tie; what cannot be read counts so."""
     server.reply = lambda _model, _prompt: reply
     judged = judge_pairs(pairs(3, chosen="yes", rejected="no"), judge)
-    assert judged.pairs.num_rows == 0
+    assert {one.winner for one in judged.judgements} == {None}
     assert judged.drops["reason"].to_pylist() == [reason] * 3
     assert judged.drops.schema == DROPS
     assert {one.choice for one in judged.judgements} == {"tie"}
@@ -129,19 +134,19 @@ def test_a_tie_in_one_order_alone_is_a_tie(judge: Writer, server: FakeWriter) ->
         return json.dumps({"winner": "A" if "<answer_A>\nyes" in prompt else "tie"})
 
     server.reply = reply
-    judged = judge_pairs(pairs(2, chosen="yes", rejected="no"), judge)
-    measured = agreement(judged.judgements, labels(judged.judgements))
+    table = pairs(2, chosen="yes", rejected="no")
+    judged = judge_pairs(table, judge)
+    measured = agreement(judged.judgements, people_on(table))
     assert judged.drops["reason"].to_pylist() == [BY_PLACE] * 2
     assert (measured.position_bias, measured.first_favoured, measured.second_favoured) == (1, 0, 0)
 
 
 def test_an_unanswered_question_is_told_as_such(judge: Writer, server: FakeWriter) -> None:
-    """The server's fault is not the judge's."""
+    """The server's fault is not the judge's: it said nothing, and may be asked again."""
     server.fail_next(500, times=1)
     judged = judge_pairs(pairs(2, chosen="a long answer", rejected="short"), judge)
     assert judged.drops["reason"].to_pylist() == [NOT_ANSWERED]
-    assert judged.pairs.num_rows == 1
-    assert sum(not one.readable for one in judged.judgements) == 1
+    assert [one.winner for one in judged.judgements] == ["a"]
 
 
 def test_the_judge_has_its_own_model_and_does_not_guess(server: FakeWriter) -> None:
@@ -154,18 +159,18 @@ def test_the_judge_has_its_own_model_and_does_not_guess(server: FakeWriter) -> N
 def test_agreement_with_people_is_measured_blind(judge: Writer) -> None:
     """A judge that prefers length agrees with people who do, in six of eight."""
     table = table_of(
-        *(pair(f"Question {n}?", "the longer answer", "short", id_=f"i{n}") for n in range(6)),
-        *(pair(f"Question {n}?", "short", "the longer answer", id_=f"j{n}") for n in range(2)),
+        *(decided(n, "the longer answer", "short", newer=n < 3) for n in range(6)),
+        *(decided(n + 6, "short", "the longer answer") for n in range(2)),
     )
     judged = judge_pairs(table, judge)
-    measured = agreement(judged.judgements, labels(judged.judgements))
+    measured = agreement(judged.judgements, people_on(table))
     assert (measured.compared, measured.share, measured.decided_share) == (8, 0.75, 0.75)
     assert (measured.position_bias, measured.unreadable) == (0.0, 0)
     assert json.loads(json.dumps(measured.as_dict()))["share"] == 0.75
 
 
 def judgement(number: int, a_first: Choice | None, b_first: Choice | None) -> Judgement:
-    return Judgement(f"c{number}", a_first, b_first, "a")
+    return Judgement(Pair(f"c{number}", "other"), a_first, b_first)
 
 
 def test_every_number_of_an_agreement_is_counted_from_its_own_pairs() -> None:
@@ -179,20 +184,16 @@ def test_every_number_of_an_agreement_is_counted_from_its_own_pairs() -> None:
         judgement(5, "a", None),
         judgement(6, "b", "b"),  # that no person has seen
     ]
-    people: dict[str, Choice] = {
-        "c0": "a",
-        "c1": "a",
-        "c2": "b",
-        "c3": "tie",
-        "c4": "tie",
-        "c5": "a",
+    said: tuple[Side, ...] = ("a", "a", "b", "a", "b", "a")
+    people: dict[Pair, Side] = {
+        Pair(f"c{number}", "other"): side for number, side in enumerate(said)
     }
     measured = agreement(judged, people)
     assert measured == Agreement(
         compared=5,
-        share=3 / 5,
+        share=1 / 5,
         decided_share=1 / 2,
-        kappa=(3 * 5 - 9) / (5 * 5 - 9),  # by chance 2*2 a, 1*1 b and 2*2 ties of 5*5
+        kappa=(1 * 5 - 5) / (5 * 5 - 5),  # by chance 1*3 a and 1*2 b of 5*5
         position_bias=2 / 6,
         first_favoured=1,
         second_favoured=1,

@@ -14,7 +14,13 @@ from retrain.preference_examples import load_labels, load_pairs, load_prompts
 from retrain.recipe import Recipe, load_recipe
 from retrain.rewards import length_reward, length_rewards, pattern_rewards
 from retrain.runs.spec import JobSpec
-from retrain.training.preferences import Chosen, chosen_labels, chosen_pairs, fitting
+from retrain.training.preferences import (
+    Chosen,
+    chosen_labels,
+    chosen_pairs,
+    fitting,
+    held_out_pairs,
+)
 from tests.preference_world import (
     answer_of,
     demonstration,
@@ -116,6 +122,11 @@ def test_pairs_of_an_ai_judge_are_taken_as_the_recipe_says(tmp_path: Path) -> No
     spec, recipe = spec_of(None, folder, "dpo-lora")
     found = {ai: len(chosen_pairs(spec, recipe, ai).train) for ai in ("also", "only", "no")}
     assert found == {"also": 32, "only": 12, "no": 20}
+    assert [pair.by_ai for pair in held_out_pairs(folder)] == [False] * 4
+    write_rows(folder, "pair", "test", [*rows[10:12], *rows[12:14]])
+    assert [pair.by_ai for pair in held_out_pairs(folder)] == [False] * 2  # people have spoken
+    write_rows(folder, "pair", "test", rows[10:12])
+    assert [pair.by_ai for pair in held_out_pairs(folder)] == [True] * 2
     write_rows(folder, "pair", "train", rows[:12])
     with pytest.raises(DataError, match='ai_pairs is "no" in recipe dpo-lora, which leaves none'):
         chosen_pairs(spec, recipe, "no")
