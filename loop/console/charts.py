@@ -7,6 +7,7 @@ matplotlib take 40 ms each and bring styles of their own.) Knows nothing of tabl
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -168,6 +169,17 @@ def bars(title: str, counts: Sequence[tuple[str, float]], form: Form = plain) ->
             parts.append(_text(x + width / 2, HEIGHT - 9, label, "middle"))
     said = ", ".join(f"{label}: {form(count)}" for label, count in counts)
     return Chart(title, _svg(title, said, parts), (), said)
+
+
+def joined_up(values: Sequence[float | None], places: Sequence[float]) -> list[float | None]:
+    """Return values with the gaps between two known ones filled by a straight line."""
+    known = [(at, value) for at, value in enumerate(values) if value is not None]
+    filled = list(values)
+    for (a, first), (b, last) in itertools.pairwise(known):
+        slope = (last - first) / ((places[b] - places[a]) or 1.0)
+        for at in range(a + 1, b):
+            filled[at] = first + slope * (places[at] - places[a])
+    return filled
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
