@@ -44,6 +44,7 @@ class AuditEntry(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (
         Index("ix_auditentry_time", "at"),
         Index("ix_auditentry_application", "application", "at"),
+        Index("ix_auditentry_subject", "kind", "subject"),
     )
 
     id: str = Field(primary_key=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import select as sa_select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, func, select
 
@@ -92,7 +93,7 @@ def _lacks_a_past(session: Session, application: str) -> bool:
 def _held(
     session: Session, table: Any, place: Any, application: str, since: datetime | None
 ) -> Mapping[datetime, Held]:
-    query = select(place, table.interactions, table.facts, table.effective, table.rolled_at).where(
+    query = sa_select(place, table.interactions, table.facts, table.effective, table.rolled_at).where(
         table.application == application
     )
     if since is not None:

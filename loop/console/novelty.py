@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
@@ -20,6 +20,7 @@ from loop.console import charts
 
 EXPECTED = 0.01  # of the reference itself. Source: monitoring.windows.nearness, FAR_QUANTILE
 MAX_POINTS = 60  # of a line: windows that lie closer together are taken together
+RECENT = timedelta(days=2)  # a window may wait a day for its rows; older adapters are gone
 MAX_LINES = 4  # adapters; more cannot be told apart
 
 
@@ -50,9 +51,11 @@ def read_novelty(session: Session, application: str, since: datetime) -> list[To
     ]
 
 
-def newest(told: Sequence[Told]) -> Told | None:
-    """Return the newest window, or None of none."""
-    return told[-1] if told else None
+def most_novel(told: Sequence[Told], now: datetime) -> Told | None:
+    """Return, of each adapter's newest window, the one with the highest share; None of none."""
+    recent = [one for one in told if now - one.end <= RECENT]
+    last = {one.adapter: one for one in recent}  # the newest comes last
+    return max(last.values(), key=lambda one: one.rate, default=None)
 
 
 def draw_novelty(told: Sequence[Told], start: datetime, now: datetime) -> charts.Chart:

@@ -1,4 +1,4 @@
-"""Metrics by the day, so that a page of a month reads thirty rows; users who may not sign in."""
+"""Metrics by the day, users who may not sign in, and the audit log by what an act was done to."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ def upgrade() -> None:
         *(sa.Column(name, sa.JSON(), nullable=False) for name in HISTOGRAMS),
         sa.PrimaryKeyConstraint("application", "day", "adapter"),
     )
+    op.create_index("ix_auditentry_subject", "auditentry", ["kind", "subject"])
     op.add_column("consoleuser", sa.Column("disabled_at", time, nullable=True))
 
 
 def downgrade() -> None:
     op.drop_column("consoleuser", "disabled_at")
+    op.drop_index("ix_auditentry_subject", "auditentry")
     op.drop_table("metricday")

@@ -22,7 +22,7 @@ from feedback.tables import AdapterReplica, EngineReplica
 from loop.console import charts
 from loop.console.engine_use import EngineUse, engine_use
 from loop.console.kept import Kept
-from loop.console.novelty import EXPECTED, Told, draw_novelty, newest, read_novelty
+from loop.console.novelty import EXPECTED, Told, draw_novelty, most_novel, read_novelty
 from loop.console.sessions import Sessions
 from loop.console.shown import page
 from loop.console.sums import (
@@ -75,7 +75,7 @@ def metrics_routes(parts: Parts, sessions: Sessions) -> list[Any]:
         chosen, now = RANGES[name], utc_now()
         since = chosen.start(now)
         novelty = read_novelty(session, application, since)
-        stamp = (stamp_of(session, application, since), hour_of(now), newest(novelty))
+        stamp = (stamp_of(session, application, since), hour_of(now), novelty[-1:])
         found = drawn.get((application, name))
         if found is None or found[0] != stamp:
             read = _read(session, application, chosen, now, novelty)
@@ -115,7 +115,7 @@ def _numbers(read: Read, now: datetime, chosen: Range) -> dict[str, Any]:
     period = arrange(read.shown, now, chosen)
     novel = draw_novelty(read.novelty, chosen.start(now), now)
     return {
-        "tiles": tiles(day, today, newest(read.novelty)),
+        "tiles": tiles(day, today, most_novel(read.novelty, now)),
         "charts": [*draw(period), novel, *_lengths(period.points)],
         "rolled_at": max((as_utc(row.rolled_at) for row in read.day), default=None),
     }
@@ -144,7 +144,9 @@ def tiles(day: Total, today: Total, novel: Told | None) -> list[Tile]:
         Tile(
             "Novel prompts",
             _share(novel.rate if novel else None),
-            f"of the last window; {EXPECTED:.0%} is usual",
+            f"{novel.adapter or 'base model'}; {EXPECTED:.0%} is usual"
+            if novel
+            else "not measured",
         ),
     ]
 
