@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +18,10 @@ from sqlmodel import Session
 
 from core.ids import new_id
 from feedback.console_tables import AuditEntry
+from feedback.store import Store
 
 MAX_REASON_CHARS = 2_000  # a reason, not a document
+KEY_ID = re.compile(r"[0-9a-f]{12}")  # what API keys are called, and no person may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,18 @@ def record(session: Session, act: HumanAct) -> AuditEntry:
     )
     session.add(entry)
     return entry
+
+
+def keep(store: Store, act: HumanAct) -> None:
+    """Keep an act by itself: what it did commits elsewhere, or is no change of the store."""
+    with store.session() as session:
+        record(session, act)
+        session.commit()
+
+
+def actor_named(name: str) -> str:
+    """Return the actor of this name: a person, or the key that has it as its id."""
+    return f"key {name}" if KEY_ID.fullmatch(name) else name
 
 
 def machine_user() -> str:

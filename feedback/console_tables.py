@@ -1,8 +1,8 @@
-"""The tables behind the operators' pages: who may sign in, what people did, metrics by the hour.
+"""The tables behind the operators' pages: who may sign in, what people did, metrics in sums.
 
-`loop.console` reads all three. Users are written by the command line and the sign-in by OpenID
-Connect, audit entries by `feedback.audit`, hours by the job `loop.rollup_job`. They hold no
-prompt and no answer. Knows no logic.
+`loop.console` reads all. Users are written by the command line, the console's page of users and the
+sign-in by OpenID Connect, audit entries by `feedback.audit`, hours and days by the job
+`loop.rollup_job`. They hold no prompt and no answer. Knows no logic.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from sqlalchemy import JSON, Column, DateTime, Index
 from sqlmodel import Field, SQLModel
 
 from core.clock import utc_now
+
+_UTC: Any = DateTime(timezone=True)
 
 
 def _utc_column(*, nullable: bool = False, primary_key: bool = False) -> Any:
@@ -33,6 +35,7 @@ class ConsoleUser(SQLModel, table=True):
     oidc_subject: str | None = Field(default=None, unique=True)  # issuer and its id of the person
     created_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
     changed_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+    disabled_at: datetime | None = Field(default=None, sa_column=_utc_column(nullable=True))
 
 
 class AuditEntry(SQLModel, table=True):
@@ -41,6 +44,7 @@ class AuditEntry(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (
         Index("ix_auditentry_time", "at"),
         Index("ix_auditentry_application", "application", "at"),
+        Index("ix_auditentry_subject", "kind", "subject"),
     )
 
     id: str = Field(primary_key=True)
@@ -54,19 +58,14 @@ class AuditEntry(SQLModel, table=True):
     details: dict[str, Any] = Field(default_factory=dict, sa_column=_json_column())
 
 
-class MetricHour(SQLModel, table=True):
-    """What one adapter did for one application in one hour, in sums that can be added up.
+class MetricSums(SQLModel):
+    """What one adapter did for one application in a span of time, in sums that can be added up.
 
     Counts of interactions are by when they began, those of feedback by when it was given. A
     histogram is a mapping of bucket to count, see `monitoring.histogram`.
     """
 
-    __table_args__: ClassVar[Any] = (Index("ix_metrichour_time", "hour"),)
-
-    application: str = Field(primary_key=True)
-    hour: datetime = Field(sa_column=_utc_column(primary_key=True))
-    adapter: str = Field(primary_key=True)  # empty: the base model
-    rolled_at: datetime = Field(default_factory=utc_now, sa_column=_utc_column())
+    rolled_at: datetime = Field(default_factory=utc_now, sa_type=_UTC)
     interactions: int = 0  # all, also answers in shadow, which nobody saw
     requests: int = 0  # those that somebody saw: all else here is of them, but for the cost
     errors: int = 0
@@ -75,10 +74,10 @@ class MetricHour(SQLModel, table=True):
     costed: int = 0  # interactions whose cost is known
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    latency: dict[str, int] = Field(default_factory=dict, sa_column=_json_column())  # seconds
-    ttft: dict[str, int] = Field(default_factory=dict, sa_column=_json_column())  # seconds
-    prompt_lengths: dict[str, int] = Field(default_factory=dict, sa_column=_json_column())  # tokens
-    answer_lengths: dict[str, int] = Field(default_factory=dict, sa_column=_json_column())  # tokens
+    latency: dict[str, int] = Field(default_factory=dict, sa_type=JSON)  # seconds
+    ttft: dict[str, int] = Field(default_factory=dict, sa_type=JSON)  # seconds
+    prompt_lengths: dict[str, int] = Field(default_factory=dict, sa_type=JSON)  # tokens
+    answer_lengths: dict[str, int] = Field(default_factory=dict, sa_type=JSON)  # tokens
     facts: int = 0  # rows of feedback, also those that no longer count
     effective: int = 0  # those that count
     thumbs_up: int = 0
@@ -90,3 +89,21 @@ class MetricHour(SQLModel, table=True):
     escalated: int = 0
     regenerated: int = 0
     corrected: int = 0
+
+
+class MetricHour(MetricSums, table=True):
+    """The sums of an hour."""
+
+    __table_args__: ClassVar[Any] = (Index("ix_metrichour_time", "hour"),)
+
+    application: str = Field(primary_key=True)
+    hour: datetime = Field(sa_column=_utc_column(primary_key=True))
+    adapter: str = Field(primary_key=True)  # empty: the base model
+
+
+class MetricDay(MetricSums, table=True):
+    """The sums of a day's hours (UTC): a month's page reads 30 rows of an adapter, not 720."""
+
+    application: str = Field(primary_key=True)
+    day: datetime = Field(sa_column=_utc_column(primary_key=True))  # its midnight
+    adapter: str = Field(primary_key=True)  # empty: the base model

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from core.errors import RequestError
-from loop.terminal import AsJson, print_json, settings_of
+from loop.terminal import AsJson, keep_act, print_json, settings_of
 
 adapter_app = typer.Typer(no_args_is_help=True, help="Adapters: look, compare, check, hand on.")
 
@@ -139,7 +139,10 @@ def adapter_push(
             field="allow_upload",
         )
     with open_parts(settings_of(context)) as parts, parts.store.session() as session:
-        done = push_adapter(find(session, adapter), repository, public=public, endpoint=endpoint)
+        row = find(session, adapter)
+        done = push_adapter(row, repository, public=public, endpoint=endpoint)
+        place = ("adapter", adapter, row.application)
+        keep_act(parts.store, "adapter_pushed", place, by=None, to=done.url, public=public)
     if as_json:
         print_json(done)
         return
@@ -166,7 +169,9 @@ def adapter_pull(
         source = OnHub(repository, "model", endpoint)
         adapter = pull_adapter(session, parts.settings, source, application, revision)
         facts = brief(adapter)
+        place = ("adapter", adapter.name, application)
         session.commit()
+        keep_act(parts.store, "adapter_pulled", place, by=None, source=repository)
     if as_json:
         print_json(facts)
         return

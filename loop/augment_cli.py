@@ -13,6 +13,7 @@ import typer
 from loop.terminal import (
     Application,
     AsJson,
+    keep_act,
     narrator_for,
     out,
     print_json,
@@ -40,6 +41,8 @@ def augment(
             return
         with narrator_for(as_json).curating() as progress:
             done = propose_written(parts.store, parts.settings, application, progress)
+        place = ("review", application, application)
+        keep_act(parts.store, "examples_written", place, by=None, added=done.as_dict()["added"])
     told = done.as_dict()
     if as_json:
         print_json(told)

@@ -19,6 +19,7 @@ from loop.terminal import (
     Operator,
     Reason,
     RolloutId,
+    keep_act,
     narrator_for,
     out,
     print_json,
@@ -63,6 +64,8 @@ def canary_start(
                 record(session, HumanAct(override_by, "gate_overridden", *place, reason))
                 session.commit()
         rollout = start_canary(parts, adapter)
+        place = ("rollout", rollout.id, rollout.application)
+        keep_act(parts.store, "rollout_started", place, by=override_by, adapter=adapter)
         out.print(f"rollout {rollout.id} of {adapter} has begun", soft_wrap=True)
         if wait:
             wait_for_decision(parts, rollout.id, narrator_for(as_json=False))

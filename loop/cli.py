@@ -42,6 +42,7 @@ from loop.terminal import (
     Application,
     AsJson,
     Requester,
+    keep_act,
     narrator_for,
     out,
     print_json,
@@ -169,6 +170,7 @@ def curate(context: typer.Context, application: Application, as_json: AsJson = F
 
     with open_parts(settings_of(context)) as parts:
         dataset = turn.curate(parts, application, narrator_for(as_json))
+        keep_act(parts.store, "dataset_made", ("dataset", dataset.id, application), by=None)
         if as_json:
             print_row(dataset)
 
@@ -190,6 +192,7 @@ def turn_command(
 
     require_words(by=by)
     with open_parts(settings_of(context)) as parts:
+        keep_act(parts.store, "loop_turned", ("application", application, application), by=by)
         result = turn(parts, application, narrator_for(as_json), requested_by=by)
     if as_json:
         print_json(

@@ -132,7 +132,7 @@ class Conductor:
         def move(_position: Position, rules: CanarySettings) -> Move:
             return promotion(rules, reason)
 
-        return self._by_hand(rollout_id, PROMOTED_BY_HAND, operator, move)
+        return self._by_hand(rollout_id, PROMOTED_BY_HAND, operator, "rollout_promoted", move)
 
     def roll_back(self, rollout_id: str, *, operator: str, reason: str) -> Rollout:
         """Roll back by hand; the row says who and why."""
@@ -140,7 +140,7 @@ class Conductor:
         def move(_position: Position, _rules: CanarySettings) -> Move:
             return rollback(0, reason)
 
-        return self._by_hand(rollout_id, ACTIVE_STATES, operator, move)
+        return self._by_hand(rollout_id, ACTIVE_STATES, operator, "rollout_rolled_back", move)
 
     def pause(self, rollout_id: str, *, operator: str, reason: str) -> Rollout:
         """Send everyone to the baseline until somebody resumes it, promotes it or rolls it back."""
@@ -148,7 +148,7 @@ class Conductor:
         def move(position: Position, _rules: CanarySettings) -> Move:
             return pause(position, reason)
 
-        return self._by_hand(rollout_id, JUDGED_STATES, operator, move)
+        return self._by_hand(rollout_id, JUDGED_STATES, operator, "rollout_paused", move)
 
     def resume(self, rollout_id: str, *, operator: str, reason: str) -> Rollout:
         """Go on where it was paused; its clock and the sample-ratio test start anew."""
@@ -156,7 +156,7 @@ class Conductor:
         def move(position: Position, rules: CanarySettings) -> Move:
             return resumption(position, rules, reason)
 
-        return self._by_hand(rollout_id, {"paused"}, operator, move)
+        return self._by_hand(rollout_id, {"paused"}, operator, "rollout_resumed", move)
 
     def run(self, stop: threading.Event) -> None:
         """Check all rollouts again and again until `stop` is set."""
@@ -164,7 +164,7 @@ class Conductor:
             self.check_all()
 
     def _by_hand(
-        self, rollout_id: str, allowed: Collection[str], operator: str, moved: ByHand
+        self, rollout_id: str, allowed: Collection[str], operator: str, action: str, moved: ByHand
     ) -> Rollout:
         with self.store.session() as session:
             rollout = _rollout(session, rollout_id)
@@ -175,7 +175,7 @@ class Conductor:
                 )
             move = moved(_position(rollout), rules_of(rollout.settings))
             self._apply(session, rollout, move, decided_by=operator, now=utc_now())
-            record(session, human_move(rollout))
+            record(session, human_move(rollout, action))
             session.commit()
             return rollout
 
@@ -228,9 +228,8 @@ class Conductor:
         self.events.append([NewRecord(ROLLOUTS_TOPIC, rollout.id, encode(event))])
 
 
-def human_move(rollout: Rollout) -> HumanAct:
+def human_move(rollout: Rollout, action: str) -> HumanAct:
     """Return the audit entry of a move that a person decided, from the row after it."""
-    action = "rollout_promoted" if rollout.state == "watch" else f"rollout_{rollout.state}"
     details = {"adapter": rollout.canary_adapter, "state": rollout.state, "share": rollout.share}
     place = ("rollout", rollout.id, rollout.application)
     return HumanAct(rollout.decided_by, action, *place, rollout.reason, details)

@@ -16,7 +16,7 @@ from core.errors import RequestError
 from loop.terminal import AsJson, out, print_json, print_table, settings_of
 
 console_app = typer.Typer(help="The operators' pages, and who may use them.")
-user_app = typer.Typer(no_args_is_help=True, help="People: add, list, password, role, remove.")
+user_app = typer.Typer(no_args_is_help=True, help="People: add, list, password, role, …")
 console_app.add_typer(user_app, name="user")
 
 Name = Annotated[str, typer.Argument(help="what the person signs in as")]
@@ -24,6 +24,7 @@ Role = Annotated[str, typer.Option("--role", help="viewer, reviewer, operator or
 FromInput = Annotated[
     bool, typer.Option("--password-stdin", help="read the password from standard input")
 ]
+Why = Annotated[str, typer.Option("--reason", help="why; the audit log keeps it")]
 PRIVATE = {"password", "oidc_subject"}  # of a row: not shown
 
 
@@ -94,7 +95,8 @@ def user_list(context: typer.Context, as_json: AsJson = False) -> None:
         ("user", "role", "signs in by", "changed"),
         [
             (
-                *(user.name, user.role, "password" if user.password else "OpenID Connect"),
+                *(user.name, "disabled" if user.disabled_at else user.role),
+                "password" if user.password else "OpenID Connect",
                 f"{user.changed_at:%Y-%m-%d %H:%M}",
             )
             for user in users
@@ -131,6 +133,32 @@ def user_role(
         user = set_role(session, name, role, by=machine_user())
         session.commit()
     out.print(f"{name} is {user.role} now", highlight=False)
+
+
+@user_app.command("disable")
+def user_disable(context: typer.Context, name: Name, reason: Why = "") -> None:
+    """Keep somebody out until they are enabled; their sessions end, their name stays theirs."""
+    from feedback.audit import machine_user
+    from loop.console.users import disable_user
+    from loop.wiring import open_parts
+
+    with open_parts(settings_of(context)) as parts, parts.store.session() as session:
+        disable_user(session, name, reason, by=machine_user())
+        session.commit()
+    out.print(f"{name} is disabled", highlight=False)
+
+
+@user_app.command("enable")
+def user_enable(context: typer.Context, name: Name, reason: Why = "") -> None:
+    """Let somebody in again."""
+    from feedback.audit import machine_user
+    from loop.console.users import enable_user
+    from loop.wiring import open_parts
+
+    with open_parts(settings_of(context)) as parts, parts.store.session() as session:
+        enable_user(session, name, reason, by=machine_user())
+        session.commit()
+    out.print(f"{name} may sign in again", highlight=False)
 
 
 @user_app.command("remove")

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from core.errors import RequestError
-from loop.terminal import AsJson, print_json, settings_of
+from loop.terminal import AsJson, keep_act, print_json, settings_of
 
 dataset_app = typer.Typer(no_args_is_help=True, help="Dataset versions: look, check, hand on.")
 
@@ -181,6 +181,8 @@ def dataset_push(
     with open_parts(settings_of(context)) as parts, parts.store.session() as session:
         version = find_version(session, dataset)
         done = push_version(version, repository, public=public, endpoint=endpoint)
+        place = ("dataset", dataset, version.application)
+        keep_act(parts.store, "dataset_pushed", place, by=None, to=done.url, public=public)
     if as_json:
         print_json(done)
         return
@@ -207,6 +209,8 @@ def dataset_pull(
         source = OnHub(repository, "dataset", endpoint)
         folder, known = settings.folder("datasets"), list(settings.applications)
         version, how = pull_version(parts.store, folder, source, known, revision)
+        place = ("dataset", version.id, version.application)
+        keep_act(parts.store, "dataset_pulled", place, by=None, source=repository, how=how)
     if as_json:
         print_json({"id": version.id, "how": how, "path": version.path})
         return

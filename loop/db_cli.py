@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import SettingsError
-from loop.terminal import AsJson, out, print_json, settings_of
+from loop.terminal import AsJson, keep_act, out, print_json, settings_of
 
 if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
     from core.settings import Settings
@@ -91,6 +91,9 @@ def db_retention(
     before = cutoffs(settings, utc_now())
     with _store(settings) as store:
         gone = count_expired(store, before) if dry_run else expire(store, before)
+        if not dry_run:
+            counts = {"interactions": gone.interactions, "feedback": gone.feedback}
+            keep_act(store, "old_data_deleted", ("store", "retention", None), by=None, **counts)
     if as_json:
         print_json(asdict(gone) | {"deleted": not dry_run})
         return

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from core.errors import NotFoundError, RequestError
-from loop.terminal import AsJson, out, print_json, print_table, settings_of
+from loop.terminal import AsJson, keep_act, out, print_json, print_table, settings_of
 
 dead_letter_app = typer.Typer(no_args_is_help=True, help="Records that ingest could not apply.")
 
@@ -82,6 +82,8 @@ def dead_letter_replay(
         for letter_id in wanted:
             replay_letter(session, parts.log, letter_id)
             session.commit()  # each by itself: a full log leaves the others as they were
+        for letter_id in wanted:
+            keep_act(parts.store, "dead_letter_replayed", ("dead letter", letter_id, None), by=None)
     if as_json:
         print_json({"replayed": wanted})
         return

@@ -14,6 +14,7 @@ from loop.terminal import (
     AsJson,
     Operator,
     Reason,
+    keep_act,
     narrator_for,
     out,
     print_json,
@@ -93,6 +94,7 @@ def gate_run(
 
     with open_parts(settings_of(context)) as parts, narrator_for(as_json).training() as tell:
         gate = ask_again(parts.store, parts.settings, Again(adapter, dataset, against), tell)
+        keep_act(parts.store, "gate_asked_again", ("adapter", adapter, None), by=None)
     if as_json:
         print_json(gate)
     else:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import StateError
-from loop.terminal import AsJson, out, print_json, print_table, settings_of
+from loop.terminal import AsJson, keep_act, out, print_json, print_table, settings_of
 
 if TYPE_CHECKING:
     from feedback.job_tables import JobState
@@ -80,6 +80,7 @@ def jobs_run(
 
     with open_parts(settings_of(context)) as parts:
         job = job_named(parts.settings, name)
+        keep_act(parts.store, "job_wanted", ("job", name, None), by=None)
         if not _run_here(parts, job):
             _ask_leader(parts, job, timeout_s)
         with parts.store.session() as session:

@@ -17,6 +17,7 @@ from loop.review_queue_cli import opened_desk, review_export, review_fill, revie
 from loop.terminal import (
     Application,
     AsJson,
+    keep_act,
     out,
     print_json,
     print_table,
@@ -58,8 +59,10 @@ def review_calibrate(
         items = msgspec.json.Decoder(Known).decode_lines(file.read_bytes())
     except msgspec.MsgspecError as error:
         raise RequestError(f"{file} cannot be read: {error}", field="file") from error
-    with opened_desk(context) as (_, desk):
+    with opened_desk(context) as (parts, desk):
         added = desk.calibrate(application, items)
+        place = ("review", application, application)
+        keep_act(parts.store, "review_calibrated", place, by=None, added=added)
     if as_json:
         print_json({"added": added})
         return

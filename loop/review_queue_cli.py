@@ -16,7 +16,7 @@ import typer
 
 from core.errors import DataError, RequestError
 from core.files import write_atomic
-from loop.terminal import Application, AsJson, narrator_for, out, print_json, settings_of
+from loop.terminal import Application, AsJson, keep_act, narrator_for, out, print_json, settings_of
 
 if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
     from curation.review.desk import ReviewDesk
@@ -67,6 +67,8 @@ def review_fill(
     narrator = narrator_for(as_json)
     with opened_desk(context) as (parts, _), narrator.curating() as progress:
         done = fill_queue(parts.store, parts.settings, application, progress)
+        place = ("review", application, application)
+        keep_act(parts.store, "review_filled", place, by=None, added=done.filled.added)
     if done.warning:
         narrator.tell(f"warning: {done.warning}")
     if as_json:
@@ -146,6 +148,8 @@ def _fill_from(context: typer.Context, application: str, file: Path, as_json: bo
         rules = parts.settings.review
         picks = sample(lights, rules, desk.known(application), desk.room(application))
         filled = desk.fill(application, propose(table, picks))
+        place = ("review", application, application)
+        keep_act(parts.store, "review_filled", place, by=None, added=filled.added)
     if as_json:
         print_json(asdict(filled) | {"candidates": table.num_rows})
         return

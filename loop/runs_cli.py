@@ -14,6 +14,7 @@ from loop.run_report_cli import runs_report
 from loop.terminal import (
     AsJson,
     Operator,
+    keep_act,
     narrator_for,
     out,
     print_json,
@@ -106,6 +107,7 @@ def runs_cancel(
     as_json: AsJson = False,
 ) -> None:
     """End a training that waits or runs; its checkpoints stay, and `ratchet resume` goes on."""
+    from feedback.audit import HumanAct, keep
     from loop.wiring import open_parts
     from retrain.runs.cancelling import Cancellation
     from retrain.runs.runner import cancel_run
@@ -113,6 +115,8 @@ def runs_cancel(
     require_words(by=by)
     with open_parts(settings_of(context)) as parts:
         row = cancel_run(parts.store, run, Cancellation(by, reason))
+        place = ("run", run, row.application)
+        keep(parts.store, HumanAct(by, "run_cancelled", *place, reason))
     if as_json:
         print_row(row)
     elif row.status == "cancelled":
@@ -158,7 +162,8 @@ def resume(
     narrator = narrator_for(as_json)
     with open_parts(settings_of(context)) as parts:
         with parts.store.session() as session:
-            broken_off(session, run)  # before a progress bar appears
+            own = broken_off(session, run).application  # before a progress bar appears
+        keep_act(parts.store, "run_resumed", ("run", run, own), by=None)
         with narrator.training() as progress:
             adapter = resume_run(
                 parts.store,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import RequestError
-from loop.terminal import Application, AsJson, print_json, print_table, settings_of
+from loop.terminal import Application, AsJson, keep_act, print_json, print_table, settings_of
 
 if TYPE_CHECKING:
     from loop.wiring import Parts
@@ -71,6 +71,7 @@ def search_run(
         )
         with showing(plan.name, as_json=as_json) as tell:
             launcher = launcher_for(parts.settings)
+            keep_act(parts.store, "search_run", ("search", plan.name, application), by=by)
             folder = run_search(parts.store, parts.settings, plan, launcher, tell=tell)
         _show(describe(folder, read_plan(folder)), as_json=as_json)
 

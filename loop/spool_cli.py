@@ -15,7 +15,7 @@ from rich.console import Console
 
 from core.errors import RequestError
 from loop.durations import duration
-from loop.terminal import AsJson, out, print_json, print_table, settings_of
+from loop.terminal import AsJson, keep_act, out, print_json, print_table, settings_of
 
 if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
     from core.settings import Settings
@@ -102,6 +102,7 @@ def spool_replay(
     with open_parts(settings) as parts:
         moved = rewind(parts.store, parts.source, None if since is None else instant(since))
         waiting = sum(parts.ingest().lag().values())
+        keep_act(parts.store, "log_replayed", ("log", since or "all", None), by=None)
     if as_json:
         places = {f"{part.topic}/{part.name}": position for part, position in moved.items()}
         print_json({"moved": places, "waiting": waiting})

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # `ratchet --help` answers before these are loaded
     from sqlmodel import SQLModel
 
     from core.settings import Settings
+    from feedback.store import Store
     from loop.narration import Narrator
 
 Application = Annotated[str, typer.Argument(help="an application of the settings")]
@@ -28,6 +29,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 Requester = Annotated[
     str | None, typer.Option("--by", help="train now, whatever the policy says; who you are")
 ]
+
+Place = tuple[str, str, str | None]
 
 out = Console()
 
@@ -68,6 +71,16 @@ def require_words(**options: str | None) -> None:
     for name, value in options.items():
         if value is not None and not value.strip():
             raise RequestError(f"--{name} is empty: it is kept with the decision", field=name)
+
+
+def keep_act(store: Store, action: str, place: Place, *, by: str | None, **details: object) -> None:
+    """Keep in the audit log what was done by a command; `by`: None is who runs this process.
+
+    `place` is the kind of what it was done to, its id and its application.
+    """
+    from feedback.audit import HumanAct, keep, machine_user
+
+    keep(store, HumanAct(by or machine_user(), action, *place, details=details))
 
 
 def narrator_for(as_json: bool) -> Narrator:

@@ -13,6 +13,7 @@ from loop.terminal import (
     Application,
     AsJson,
     Requester,
+    keep_act,
     narrator_for,
     print_json,
     print_row,
@@ -56,6 +57,8 @@ def retrain(
         plan = turn.plan_training(parts, application, dataset, requested_by=by, recipe=recipe)
         narrator.tell(plan.reason)
         if plan.train:
+            place = ("dataset", dataset.id, application)
+            keep_act(parts.store, "retraining_begun", place, by=by, reason=plan.reason)
             adapter = turn.retrain(
                 parts,
                 application,

@@ -2,7 +2,7 @@
 
 DETECT's roll-up. An hour is made anew, from its rows, whenever the number of its rows is not what
 it was: whatever comes late, or is erased, is found by counting within `LOOK_BACK`. Writes
-MetricHour and nothing else; knows nothing of pages.
+MetricHour; the days follow by `monitoring.days`. Knows nothing of pages.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from core.clock import as_utc
 from feedback.console_tables import MetricHour
 from feedback.store import Store
 from feedback.tables import Application, Feedback, Interaction
+from monitoring.days import HISTOGRAMS, roll_up_days
 from monitoring.histogram import bucket
 
 HOUR = timedelta(hours=1)
 LOOK_BACK = timedelta(days=2)  # our choice: what comes later than that needs `--all`
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # before any interaction
-HISTOGRAMS = ("latency", "ttft", "prompt_lengths", "answer_lengths")
 COUNTED_KINDS: Mapping[str, str] = {  # of feedback: the column that counts it
     "task_completed": "completed",
     "abandoned": "abandoned",
@@ -88,7 +88,8 @@ class Sums:
 def roll_up(store: Store, now: datetime, *, everything: bool = False, at_most: int = 96) -> int:
     """Make up to `at_most` stale hours of each application anew, the newest first.
 
-    Returns how many that were. `everything`: all hours that there ever were, stale or not.
+    Returns how many that were; the days' sums follow. `everything`: all hours that there ever were,
+    stale or not.
     """
     with store.session() as session:
         names = session.exec(select(Application.name)).all()
@@ -100,6 +101,7 @@ def roll_up(store: Store, now: datetime, *, everything: bool = False, at_most: i
             stale = _stale(session, name, since, everything=everything)
         for hour in stale if everything else stale[:at_most]:
             done += _make(store, name, hour, now)
+        roll_up_days(store, name, now - LOOK_BACK, now, everything=everything)
     return done
 
 

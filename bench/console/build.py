@@ -14,17 +14,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import insert
 from sqlmodel import Session, delete, select
 
 from bench.console.figures import Extent
 from core.clock import utc_now
 from core.ids import new_id
 from feedback.bulk import Bulk, Row, Target, bulk_of
-from feedback.console_tables import MetricHour
+from feedback.console_tables import AuditEntry, MetricDay, MetricHour
 from feedback.store import Store
 from feedback.tables import DatasetMember, VerdictRecord
 from monitoring.hours import roll_up
-from tests.unit.console_story import APPLICATION, ROLLOUT, tell, verdict_numbers
+from tests.unit.console_story import APPLICATION, ROLLOUT, tell, verdict_numbers, windows
 
 BATCH = 20_000
 INTERACTIONS = Target(
@@ -53,6 +54,7 @@ def build(store: Store, folder: Path, extent: Extent) -> dict[str, float]:
     tell(store, folder / "runs")
     with store.session() as session:
         session.exec(delete(MetricHour))
+        session.exec(delete(MetricDay))
         _fill_story(session, extent)
         session.commit()
     _write_traffic(store, extent)
@@ -73,7 +75,7 @@ def build(store: Store, folder: Path, extent: Extent) -> dict[str, float]:
 
 
 def _fill_story(session: Session, extent: Extent) -> None:
-    """Add the verdicts and members that make a page dear."""
+    """Add what makes a page dear: verdicts, members, windows of novelty, acts of people."""
     last = session.exec(select(VerdictRecord).where(VerdictRecord.rollout_id == ROLLOUT)).first()
     assert last is not None
     now = utc_now()
@@ -82,10 +84,23 @@ def _fill_story(session: Session, extent: Extent) -> None:
         fresh: dict[str, Any] = {"id": new_id(), "created_at": now - ago}
         fresh["numbers"] = verdict_numbers(24 * number // extent.verdicts)
         session.add(VerdictRecord(**(last.model_dump() | fresh)))
+    session.add_all(windows(APPLICATION, now, extent.windows))
+    for first in range(0, extent.acts, BATCH):
+        numbers = range(first, min(first + BATCH, extent.acts))
+        session.connection().execute(insert(AuditEntry), [_act(now, number) for number in numbers])
     session.add_all(
         DatasetMember(dataset_id=f"{APPLICATION}--d3", interaction_id=new_id(), split="train")
         for _ in range(extent.members)
     )
+
+
+def _act(now: datetime, number: int) -> dict[str, Any]:
+    """Return a review that somebody gave: most of what a year's audit log holds."""
+    actor = f"reviewer{number % 7}"
+    place = {"kind": "review", "subject": new_id(), "application": APPLICATION}
+    told: dict[str, Any] = {"action": "review_approved", "reason": "", "details": {}}
+    at = now - timedelta(minutes=5 * number)
+    return {"id": new_id(), "at": at, "actor": actor, **place, **told}
 
 
 def _write_traffic(store: Store, extent: Extent) -> None:

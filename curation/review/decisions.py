@@ -2,12 +2,12 @@
 
 A session, a lease's token and a decision come in. The lease is claimed first: who comes too late
 claims nothing, and of two that come at once each waits for the other's rows before it counts them.
-The caller commits. Knows nothing of queues.
+The audit log keeps each decision beside it. The caller commits. Knows nothing of queues.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -27,9 +27,18 @@ from curation.review.words import (
     preferred,
     verdict,
 )
+from feedback.audit import HumanAct, actor_named, record
 from feedback.redaction.placeholders import PLACEHOLDER
 from feedback.redaction.redactor import Redactor
 from feedback.tables import Review, ReviewItem, ReviewLease
+
+DONE: Mapping[str, str] = {  # by choice: what the audit log calls it
+    "approve": "review_approved",
+    "reject": "review_rejected",
+    "correct": "review_corrected",
+    "prefer": "review_compared",
+    "skip": "review_skipped",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,7 @@ def decide(
         leases.free_skipped(session, lease)
     else:
         _settle(session, item, now)
+    record(session, _act(item, review))
     return Decided(item.id, review.decision, review.text, repeated=False)
 
 
@@ -96,6 +106,13 @@ def _review(
         text=text,
         given_at=now,
     )
+
+
+def _act(item: ReviewItem, review: Review) -> HumanAct:
+    """Return what the audit log keeps: who said what of which item, and none of its words."""
+    place = ("review", item.id, item.application)
+    details = {"rubric": review.rubric} if review.rubric else {}
+    return HumanAct(actor_named(review.reviewer), DONE[review.decision], *place, details=details)
 
 
 def _shown_kind(item: ReviewItem) -> ShownKind:

@@ -33,6 +33,7 @@ from loop.console.keys import key_routes
 from loop.console.live import Live, live_routes
 from loop.console.login import login_routes
 from loop.console.oidc_login import oidc_routes
+from loop.console.pages.account import account_routes
 from loop.console.pages.adapters import adapter_routes
 from loop.console.pages.audit import audit_routes
 from loop.console.pages.datasets import dataset_routes
@@ -43,6 +44,7 @@ from loop.console.pages.metrics import metrics_routes
 from loop.console.pages.overview import overview_routes
 from loop.console.pages.rollouts import rollout_acts, rollout_routes
 from loop.console.pages.runs import run_routes
+from loop.console.pages.users import user_routes
 from loop.console.review import review_routes
 from loop.console.sessions import (
     CookieConfig,
@@ -109,6 +111,7 @@ def create_console(parts: Parts) -> Litestar:
             *incident_routes(parts, sessions),
             *job_routes(parts, sessions),
             *live_routes(live, sessions),
+            *account_routes(settings, store, sessions),
         ],
         "review": review,
         "operate": [
@@ -117,6 +120,7 @@ def create_console(parts: Parts) -> Litestar:
             *incident_acts(parts, sessions),
             *audit_routes(parts, sessions),
         ],
+        "administer": user_routes(parts, sessions),
     }
     pages = [
         Router("/", route_handlers=routes, guards=[guard(sessions, right)])

@@ -7,6 +7,7 @@ matplotlib take 40 ms each and bring styles of their own.) Knows nothing of tabl
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -170,6 +171,41 @@ def bars(title: str, counts: Sequence[tuple[str, float]], form: Form = plain) ->
     return Chart(title, _svg(title, said, parts), (), said)
 
 
+def rows(title: str, values: Sequence[tuple[str, float]], *, border: float) -> Chart:
+    """Return a lying bar for each named value; one that reaches the border has another colour."""
+    if not values:
+        return Chart(title, "", is_empty=True)
+    high = 1.06 * max(border, *(value for _, value in values))
+    step, left = 18, 130
+    wide = WIDTH - RIGHT - left
+    parts: list[str] = []
+    for place, (label, value) in enumerate(values):
+        y, long = TOP + place * step, max(0.0, value) / high * wide
+        kind = "bar over" if value >= border else "bar"
+        parts.append(_text(left - 6, y + 11, label, "end"))
+        parts.append(
+            f'<rect class="{kind}" x="{left}" y="{y + 1}" width="{long:.1f}" height="{step - 5}">'
+            f"<title>{escape(label)}: {value:.2g}</title></rect>"
+        )
+    bottom = TOP + len(values) * step
+    x = left + border / high * wide
+    parts.append(f'<path class="mark" d="M{x:.1f} {TOP}V{bottom}"/>')
+    parts.append(_text(x, bottom + 12, plain(border), "middle"))
+    said = ", ".join(f"{label}: {value:.2g}" for label, value in values)
+    return Chart(title, _svg(title, said, parts, bottom + 16), (), said)
+
+
+def joined_up(values: Sequence[float | None], places: Sequence[float]) -> list[float | None]:
+    """Return values with the gaps between two known ones filled by a straight line."""
+    known = [(at, value) for at, value in enumerate(values) if value is not None]
+    filled = list(values)
+    for (a, first), (b, last) in itertools.pairwise(known):
+        slope = (last - first) / ((places[b] - places[a]) or 1.0)
+        for at in range(a + 1, b):
+            filled[at] = first + slope * (places[at] - places[a])
+    return filled
+
+
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Return round values between two, about `count` of them."""
     span = high - low
@@ -267,9 +303,9 @@ def _said(drawn: Sequence[Line], form: Form) -> str:
     return "; ".join(told)
 
 
-def _svg(title: str, said: str, parts: Iterable[str]) -> str:
+def _svg(title: str, said: str, parts: Iterable[str], height: int = HEIGHT) -> str:
     spoken = escape(f"{title}. {said}", quote=True)
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{spoken}">'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{spoken}">'
         f"{''.join(parts)}</svg>"
     )

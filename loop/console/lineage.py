@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-BOX_W, BOX_H, GAP_X, ROW = 132, 46, 30, 74
+BOX_W, BOX_H, GAP_X, ROW = 156, 46, 30, 74
 COLUMNS = ("interactions", "dataset", "run", "adapter", "rollout")
 
 
@@ -36,7 +36,7 @@ class Version:
 def draw_lineage(versions: Sequence[Version], title: str) -> str:
     """Return the drawing; the newest version is at the top."""
     width = len(COLUMNS) * BOX_W + (len(COLUMNS) - 1) * GAP_X + 2
-    height = len(versions) * ROW + 22
+    height = len(versions) * ROW + 22 - (ROW - BOX_H - 2)
     rows = {version.name: place for place, version in enumerate(versions)}
     parts = [
         f'<text class="tick" x="{_x(place) + 2}" y="12">{name}</text>'
@@ -72,8 +72,8 @@ def _row(version: Version, place: int) -> list[str]:
 def _box(node: Node, x: int, y: int) -> str:
     inner = (
         f'<rect class="node {node.kind}" x="{x}" y="{y}" width="{BOX_W}" height="{BOX_H}" rx="6"/>'
-        f'<text class="name" x="{x + 9}" y="{y + 19}">{escape(_cut(node.title, 18))}</text>'
-        f'<text class="tick" x="{x + 9}" y="{y + 36}">{escape(_cut(node.note, 21))}</text>'
+        f'<text class="name" x="{x + 9}" y="{y + 19}">{escape(_cut(node.title, 20))}</text>'
+        f'<text class="tick" x="{x + 9}" y="{y + 36}">{escape(_cut(node.note, 25))}</text>'
     )
     told = f"<title>{escape(f'{node.title} {node.note}'.strip())}</title>"
     if not node.link:

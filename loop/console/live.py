@@ -21,7 +21,10 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col
 
+from feedback.alert_tables import IncidentNote
 from feedback.console_tables import MetricHour
+from feedback.drift_tables import DriftReport, FeatureWindow
+from feedback.job_tables import JobState
 from feedback.store import Store
 from feedback.tables import (
     Adapter,
@@ -42,11 +45,12 @@ RETRY_MS = 3_000  # after which a browser comes back
 TOPICS: Mapping[str, tuple[str, ...]] = {  # of a page: what it shows
     "overview": (
         *("log", "engines", "applications", "review", "datasets", "runs", "adapters"),
-        *("rollouts", "verdicts"),
+        *("rollouts", "verdicts", "incidents", "drift", "jobs"),
     ),
-    "metrics": ("hours", "engines"),
+    "metrics": ("hours", "engines", "windows"),
     "rollouts": ("rollouts", "verdicts"),
     "runs": ("runs",),
+    "incidents": ("incidents",),
 }
 
 Pulse = Mapping[str, str]
@@ -65,6 +69,10 @@ def read_pulse(session: Session) -> Pulse:
         "adapters": select(func.count()).where(col(Adapter.status) != "gone"),
         "rollouts": select(func.max(col(Rollout.step_since))),
         "verdicts": select(func.max(col(VerdictRecord.id))),
+        "incidents": select(func.max(col(IncidentNote.id))),  # all that happens to one is a note
+        "drift": select(func.max(col(DriftReport.made_at))),
+        "windows": select(func.max(col(FeatureWindow.id))),
+        "jobs": select(func.count()).where(col(JobState.ok).is_(False)),
         "finished": select(func.max(col(Run.finished_at))),
         "begun": select(func.max(col(Run.started_at))),
         "hours": select(func.max(col(MetricHour.rolled_at))),

@@ -19,7 +19,8 @@ from litestar.response import Redirect, Template
 from core.errors import RateLimitError
 from core.settings import Settings
 from feedback.api_keys import key_digest
-from feedback.audit import HumanAct, record
+from feedback.audit import HumanAct, keep, record
+from feedback.console_tables import ConsoleUser
 from feedback.limits import MemoryBudget, Quota
 from feedback.raters import FORWARDED, client_address
 from feedback.store import Store
@@ -44,10 +45,14 @@ class Tries:
         self._budget = MemoryBudget()
         self._proxies = [ip_network(text) for text in settings.feedback.trusted_proxies]
 
+    def address(self, request: AnyRequest) -> str:
+        """Return where a try comes from."""
+        peer = request.client.host if request.client else "unknown"
+        return client_address(peer, request.headers.get(FORWARDED, ""), self._proxies)
+
     async def take(self, request: AnyRequest, name: str = "") -> None:
         """Count one try. Raises: RateLimitError."""
-        peer = request.client.host if request.client else "unknown"
-        address = client_address(peer, request.headers.get(FORWARDED, ""), self._proxies)
+        address = self.address(request)
         for counted in (f"address {address}", *([f"name {name}"] if name else [])):
             wait_s = await self._budget.take(counted, TRIES, 1.0)
             if wait_s > 0:
@@ -77,7 +82,7 @@ def login_routes(settings: Settings, store: Store, sessions: Sessions) -> list[H
         if name:
             user = await asyncio.to_thread(_user, store, name, str(form.get("password", "")))
             if user is None:
-                _log.warning("console_login_refused")
+                await asyncio.to_thread(refuse, store, tries.address(request), "user", name)
                 return page(401, password_error=WRONG_PASSWORD, name=name)
             await asyncio.to_thread(sessions.users.refresh)
             sessions.begin_user(request, user)
@@ -86,16 +91,19 @@ def login_routes(settings: Settings, store: Store, sessions: Sessions) -> list[H
         digest = key_digest(str(form.get("key", "")).strip())
         visitor = sessions.known(digest)
         if visitor is None:
-            _log.warning("console_login_refused")
+            await asyncio.to_thread(refuse, store, tries.address(request), "key")
             return page(401, error=WRONG)
         sessions.begin(request, digest)
-        await asyncio.to_thread(_keep, store, visitor)
+        await asyncio.to_thread(_keep, store, visitor, "signed_in")
         _log.info("console_login", key=visitor.name, application=visitor.application)
         return Redirect(home(visitor), status_code=303)
 
     @post("/logout", status_code=303)
     async def logout(request: AnyRequest) -> Redirect:
+        visitor = sessions.holder(request.session)
         sessions.end(request)
+        if visitor is not None:
+            await asyncio.to_thread(_keep, store, visitor, "signed_out")
         return Redirect("/login", status_code=303)
 
     return [show_login, login, logout]
@@ -112,8 +120,19 @@ def _user(store: Store, name: str, password: str) -> KnownUser | None:
         return known(user)
 
 
-def _keep(store: Store, visitor: Visitor) -> None:
+def refuse(store: Store, address: str, kind: str, name: str = "") -> None:
+    """Keep that somebody was refused; a name only if there is one of that name.
+
+    What people type there by mistake may be their password.
+    """
+    _log.warning("console_login_refused")
     with store.session() as session:
-        act = HumanAct(visitor.actor, "signed_in", "key", visitor.name, visitor.application)
-        record(session, act)
+        known_name = name if name and session.get(ConsoleUser, name) is not None else "unknown"
+        details = {"address": address}
+        record(session, HumanAct("somebody", "sign_in_refused", kind, known_name, details=details))
         session.commit()
+
+
+def _keep(store: Store, visitor: Visitor, action: str) -> None:
+    kind, own = ("user", None) if visitor.is_person else ("key", visitor.application)
+    keep(store, HumanAct(visitor.actor, action, kind, visitor.name, own))

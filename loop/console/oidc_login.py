@@ -19,11 +19,11 @@ from litestar import Request, Response, get
 from litestar.datastructures import Cookie
 from litestar.response import Redirect, Template
 
-from core.errors import AuthenticationError
+from core.errors import AuthenticationError, RatchetError
 from core.settings import Settings
 from feedback.audit import HumanAct, record
 from feedback.store import Store
-from loop.console.login import Tries
+from loop.console.login import Tries, refuse
 from loop.console.oidc import Attempt, Person, Provider
 from loop.console.sessions import Sessions
 from loop.console.user_ring import KnownUser, known
@@ -66,8 +66,14 @@ def oidc_routes(settings: Settings, store: Store, sessions: Sessions, secret: by
         if asked.get("state") != attempt.state or "code" not in asked:
             refused = asked.get("error_description") or asked.get("error") or "no code came back"
             raise AuthenticationError(f"the sign-in was not finished: {refused}")
-        person = await provider.person(asked["code"], attempt)
-        user = await asyncio.to_thread(_enter, store, person)
+        person: Person | None = None
+        try:
+            person = await provider.person(asked["code"], attempt)
+            user = await asyncio.to_thread(_enter, store, person)
+        except RatchetError:
+            who = person.name if person else ""
+            await asyncio.to_thread(refuse, store, tries.address(request), "user", who)
+            raise
         await asyncio.to_thread(sessions.users.refresh)
         sessions.begin_user(request, user)
         _log.info("console_login", user=user.name, role=user.role, by="oidc")

@@ -13,6 +13,7 @@ import structlog
 import uvicorn
 
 from loop.console.app import create_console
+from loop.console.warming import warm
 from loop.wiring import Parts
 from serving.launcher import port_error
 
@@ -39,6 +40,7 @@ def run_console(parts: Parts, stop: threading.Event) -> None:
         app = create_console(parts)
         server = _server(app)
         app.state.live.is_ending = lambda: server.should_exit  # streams would hold it up
+        threading.Thread(target=warm, args=(app,), name="console-warm", daemon=True).start()
         waiting = threading.Thread(target=_exit_when_set, args=(stop, server), daemon=True)
         waiting.start()
         _log.info("console_listening", url=settings.console.url)

@@ -20,7 +20,9 @@ AnyRequest = Request[Any, Any, Any]
 
 STEPS = ((86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 NONE = "-"
-LIVE = frozenset({"overview", "metrics", "rollouts", "runs"})  # sections that follow what happens
+LIVE = frozenset(
+    {"overview", "metrics", "rollouts", "runs", "incidents"}
+)  # sections that follow what happens
 
 
 def page(

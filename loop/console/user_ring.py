@@ -51,7 +51,8 @@ class UserRing:
         """Read the users once; a store that fails leaves them as they are."""
         try:
             with self._store.session() as session:
-                self._users = {user.name: known(user) for user in list_users(session)}
+                allowed = (user for user in list_users(session) if user.disabled_at is None)
+                self._users = {user.name: known(user) for user in allowed}
         except SQLAlchemyError as error:
             _log.error("users_not_refreshed", error=str(error.__cause__ or error))
 

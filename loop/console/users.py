@@ -1,7 +1,8 @@
 """The people who may sign in to the console: added, changed, removed, found.
 
 Rows of ConsoleUser in the caller's session; the caller commits. Every change leaves an audit entry
-beside it. Called by `ratchet console user` and by the sign-in; knows nothing of sessions or pages.
+beside it. Called by `ratchet console user`, the page of users and the sign-in; knows nothing of
+sessions or pages.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ from sqlmodel import Session, col, select
 
 from core.clock import utc_now
 from core.console_settings import Role
-from core.errors import ConflictError, NotFoundError, PermissionDeniedError, RequestError
-from feedback.audit import HumanAct, record
+from core.errors import (
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    RequestError,
+    StateError,
+)
+from feedback.audit import KEY_ID, HumanAct, record
 from feedback.console_tables import ConsoleUser
 from loop.console.passwords import hash_password, is_right
 from loop.console.visitors import ROLES
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
-KEY_LIKE = re.compile(r"[0-9a-f]{12}")  # an API key's id: reviews of both are kept under the name
 
 
 def add_user(session: Session, name: str, role: str, password: str, *, by: str) -> ConsoleUser:
@@ -38,10 +44,10 @@ def add_user(session: Session, name: str, role: str, password: str, *, by: str) 
     return user
 
 
-def remove_user(session: Session, name: str, *, by: str) -> None:
+def remove_user(session: Session, name: str, reason: str = "", *, by: str) -> None:
     """Remove somebody: their sessions end at once. Raises: NotFoundError."""
     session.delete(find_user(session, name))
-    record(session, HumanAct(by, "user_removed", "user", name))
+    record(session, HumanAct(by, "user_removed", "user", name, reason=reason))
 
 
 def set_password(session: Session, name: str, password: str, *, by: str) -> ConsoleUser:
@@ -59,12 +65,46 @@ def set_password(session: Session, name: str, password: str, *, by: str) -> Cons
 
 
 def set_role(session: Session, name: str, role: str, *, by: str) -> ConsoleUser:
-    """Change a role. Raises: NotFoundError; RequestError for a role that there is not."""
+    """Change a role.
+
+    Raises: NotFoundError; RequestError for a role that there is not, or that a provider says.
+    """
     user = find_user(session, name)
+    if user.oidc_subject is not None:
+        raise RequestError(
+            f"{name} signs in by OpenID Connect, which says their role at each sign-in: change it "
+            "there, or disable them here",
+            field="role",
+        )
     before, user.role, user.changed_at = user.role, _role(role), utc_now()
     session.add(user)
     details = {"role": role, "before": before}
     record(session, HumanAct(by, "user_role_changed", "user", name, details=details))
+    return user
+
+
+def disable_user(session: Session, name: str, reason: str, *, by: str) -> ConsoleUser:
+    """Keep somebody out, whatever they sign in by; their sessions end, their name stays theirs.
+
+    Raises: NotFoundError; StateError when they are kept out already.
+    """
+    user = find_user(session, name)
+    if user.disabled_at is not None:
+        raise StateError(f"{name} is disabled already")
+    user.disabled_at = user.changed_at = utc_now()
+    session.add(user)
+    record(session, HumanAct(by, "user_disabled", "user", name, reason=reason))
+    return user
+
+
+def enable_user(session: Session, name: str, reason: str, *, by: str) -> ConsoleUser:
+    """Let somebody in again. Raises: NotFoundError; StateError when they are not kept out."""
+    user = find_user(session, name)
+    if user.disabled_at is None:
+        raise StateError(f"{name} is not disabled")
+    user.disabled_at, user.changed_at = None, utc_now()
+    session.add(user)
+    record(session, HumanAct(by, "user_enabled", "user", name, reason=reason))
     return user
 
 
@@ -84,7 +124,7 @@ def find_user(session: Session, name: str) -> ConsoleUser:
 def check_password(session: Session, name: str, password: str) -> ConsoleUser | None:
     """Return whose name and password these are, or None, after the same time in every case."""
     user = session.get(ConsoleUser, name) if NAME.fullmatch(name) else None
-    kept = None if user is None else user.password
+    kept = None if user is None or user.disabled_at is not None else user.password
     return user if is_right(password, kept) else None
 
 
@@ -102,6 +142,8 @@ def enter_by_oidc(session: Session, name: str, subject: str, role: Role) -> Cons
     if user is None:
         user = ConsoleUser(name=name, role=role, oidc_subject=subject)
         record(session, HumanAct(name, "user_entered", "user", name, details={"role": role}))
+    elif user.disabled_at is not None:
+        raise PermissionDeniedError(f"{user.name} is disabled here: an admin can change that")
     elif user.role != role:
         details = {"role": role, "before": user.role}
         record(session, HumanAct(user.name, "user_role_changed", "user", name, details=details))
@@ -111,7 +153,7 @@ def enter_by_oidc(session: Session, name: str, subject: str, role: Role) -> Cons
 
 
 def _check_name(name: str) -> None:
-    if NAME.fullmatch(name) is None or KEY_LIKE.fullmatch(name):
+    if NAME.fullmatch(name) is None or KEY_ID.fullmatch(name):
         raise RequestError(
             f"{name!r} cannot be a user's name: letters, digits and ._@+-, at most 100, "
             "and not 12 hexadecimal digits, which is what keys are called",

@@ -28,7 +28,8 @@ PATHS = (
     *("/overview", "/metrics", "/metrics?range=month", "/rollouts", f"/rollouts/{ROLLOUT}"),
     *("/adapters", "/adapters/shop--v3", "/runs", f"/runs/{RUN}", "/datasets"),
     *("/datasets/shop--d3", "/drift", "/drift/drift-1", "/incidents", "/incidents/incident-1"),
-    *("/jobs", "/audit", "/review", "/keys"),
+    *("/jobs", "/audit", "/review", "/keys", "/keys/new", "/account", "/nothing"),
+    *("/users", "/users/new", "/users/bob", "/users/ann"),
 )
 PATIENCE_S = 20.0
 
@@ -58,6 +59,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     tell(store, folder / "runs")
     with store.session() as session:
         add_user(session, "ann", "admin", PASSWORD, by="a test")
+        add_user(session, "bob", "operator", PASSWORD, by="a test")
         session.commit()
     log, stop = MemoryLog(), threading.Event()
     parts = Parts(settings, store, log, MemorySource(log), KEYS)
@@ -137,21 +139,58 @@ def test_a_rollout_is_rolled_back_by_keyboard(ops: Page, world: World) -> None:
     with ops.expect_navigation():
         ops.keyboard.press("Enter")
     expect(ops.locator("#verdict")).to_contain_text("rolled back")
+    expect(ops.get_by_role("list").filter(has_text="began in shadow")).to_contain_text("ann")
     ops.get_by_role("link", name="Audit log").click()
     expect(ops.get_by_role("row", name="users complain")).to_contain_text("ann")
+
+
+def test_an_incident_is_silenced_and_resolved_by_keyboard(ops: Page, world: World) -> None:
+    """From the overview, which says that it needs somebody; what was done is in its timeline."""
+    call = ops.get_by_role("link", name="p95 latency over 2 s")
+    call.focus()
+    ops.keyboard.press("Enter")
+    for button, told in (("Silence its rule", "nobody is told until"), ("Resolve", "the disk")):
+        ops.get_by_label("Words").fill("the disk was full")
+        ops.get_by_role("button", name=button).focus()
+        with ops.expect_navigation():
+            ops.keyboard.press("Enter")
+        expect(ops.locator("#timeline")).to_contain_text(told)
+    expect(ops.locator("#state")).to_contain_text("by ann")
+    assert violations(ops) == []
+    ops.get_by_role("link", name="Overview").click()
+    expect(ops.locator("#calls")).not_to_contain_text("p95")
+
+
+def test_a_user_is_added_and_disabled(ops: Page, world: World) -> None:
+    """The password stands on the page that answers; who is disabled does not come in by it."""
+    ops.goto(f"{world.url}/users/new")
+    ops.get_by_label("Name").fill("eve")
+    ops.get_by_role("button", name="Add the user").click()
+    password = ops.locator("#secret").inner_text()
+    assert len(password) == 20
+    assert violations(ops) == []
+    ops.goto(f"{world.url}/users/eve")
+    ops.get_by_label("Reason").fill("was never here")
+    ops.get_by_role("button", name="Disable").click()
+    expect(ops.get_by_role("button", name="Enable")).to_be_visible()
+    ops.get_by_role("button", name="Sign out").click()
+    ops.get_by_label("Name").fill("eve")
+    ops.get_by_label("Password").fill(password)
+    ops.keyboard.press("Enter")
+    expect(ops.get_by_role("alert")).to_contain_text("do not belong together")
 
 
 def test_a_stream_ends_with_the_session(page: Page, world: World) -> None:
     """Who is removed is at the sign-in within a moment, whatever page was open."""
     with world.store.session() as session:
-        add_user(session, "eve", "viewer", PASSWORD, by="a test")
+        add_user(session, "kim", "viewer", PASSWORD, by="a test")
         session.commit()
     page.goto(f"{world.url}/login")
-    page.get_by_label("Name").fill("eve")
+    page.get_by_label("Name").fill("kim")
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.locator("#live")).to_have_text("live")
     with world.store.session() as session:
-        remove_user(session, "eve", by="a test")
+        remove_user(session, "kim", by="a test")
         session.commit()
     page.wait_for_url(f"{world.url}/login")

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlmodel import col, select
+from sqlmodel import col, delete, select
 
 from core.ids import new_id
-from feedback.console_tables import MetricHour
+from feedback.console_tables import MetricDay, MetricHour
 from feedback.store import Store
 from feedback.tables import Application, Feedback, Interaction
+from monitoring.days import roll_up_days
 from monitoring.histogram import quantile
 from monitoring.hours import roll_up
 
@@ -144,3 +145,31 @@ def test_a_long_past_is_made_newest_first_and_in_parts(store: Store) -> None:
     assert len(hours(store)) == 3
     assert roll_up(store, NOW, at_most=3) == 2
     assert roll_up(store, NOW, everything=True) == 5
+
+
+def days(store: Store) -> list[tuple[str, int, int]]:
+    """Return of each day its date, its adapters' requests and their latencies in all."""
+    with store.session() as session:
+        rows = session.exec(select(MetricDay).order_by(col(MetricDay.day))).all()
+    return [(f"{row.day:%d}", row.requests, sum(row.latency.values())) for row in rows]
+
+
+def test_a_day_is_the_sum_of_its_hours(store: Store) -> None:
+    """Made with them, anew where one changed or is gone, and from hours that were there before."""
+    for ago in (0, 1, 2, 20):  # it is 12:00 on the 20th
+        serve(store, THIS_HOUR - timedelta(hours=ago))
+    roll_up(store, NOW)
+    assert days(store) == [("19", 1, 1), ("20", 3, 3)]
+    assert roll_up_days(store, "shop", NOW, NOW) == 0
+    with store.session() as session:
+        old = THIS_HOUR - timedelta(hours=1, minutes=30)
+        session.exec(delete(Interaction).where(col(Interaction.started_at) < old))
+        session.commit()
+    serve(store, THIS_HOUR, latency_s=9.0)
+    roll_up(store, NOW + timedelta(minutes=1))
+    assert days(store) == [("20", 3, 3)]
+    with store.session() as session:
+        session.exec(delete(MetricDay))
+        session.commit()
+    roll_up(store, NOW)
+    assert days(store) == [("20", 3, 3)]

@@ -14,7 +14,7 @@ from core.ids import new_id
 from core.settings import CanarySettings
 from feedback.alert_tables import Incident, IncidentNote
 from feedback.console_tables import AuditEntry, MetricHour
-from feedback.drift_tables import DriftReport
+from feedback.drift_tables import DriftReport, FeatureWindow
 from feedback.job_tables import JobState
 from feedback.store import Store
 from feedback.tables import (
@@ -29,6 +29,7 @@ from feedback.tables import (
     Run,
     VerdictRecord,
 )
+from monitoring.days import roll_up_days
 from monitoring.histogram import bucket
 
 APPLICATION = "shop"
@@ -49,9 +50,30 @@ def tell(store: Store, folder: Path, application: str = APPLICATION) -> None:
             session.add_all(_version(application, version, now, folder))
         session.add_all(_verdicts(now))
         session.add_all(_troubles(application, now, folder))
+        session.add_all(windows(application, now))
         session.add(_act("ann", "rollout_promoted", "rollout", "rollout-2", application))
         session.add(_act("key 12ab", "key_created", "key", "9f00aa11bb22", application))
         session.commit()
+    roll_up_days(store, application, now, now)
+
+
+def windows(application: str, now: datetime, count: int = 14) -> list[FeatureWindow]:
+    """Return windows of two adapters over a week, in which ever more is novel to the older one."""
+    return [
+        FeatureWindow(
+            id=new_id(),
+            application=application,
+            adapter=f"{application}--v{version}",
+            start=now - timedelta(hours=12 * (count - number)),
+            end=now - timedelta(hours=12 * (count - number) - 12),
+            rows=2_000,
+            sampled_rows=1_000,
+            path="/nowhere",
+            summary={"novelty_rate": 0.011 + number * (0.004 if version == 2 else 0.0005)},
+        )
+        for number in range(count)
+        for version in ((2, 3) if number > count // 2 else (2,))
+    ]
 
 
 def hours(application: str, now: datetime, count: int = 168) -> list[MetricHour]:
@@ -120,7 +142,21 @@ def _version(application: str, version: int, now: datetime, folder: Path) -> lis
             validation_rows=30 * version,
             test_rows=30 * version,
             new_rows=60,
-            manifest={"stages": {"dedupe": {"removed": 12}}, "seed": 17},
+            manifest={
+                "lineage": {
+                    **{"interactions": 40 * version, "subjects": 31 * version},
+                    "sources": {"approved": 30 * version, "corrected": 10 * version},
+                    "oldest": (began - timedelta(days=3)).isoformat(),
+                    "newest": began.isoformat(),
+                },
+                "stages": [
+                    {
+                        **{"name": "dedupe", "before": 360 * version, "after": 348 * version},
+                        **{"changed": 0, "added": 0, "dropped": {"near duplicate": 12 * version}},
+                    }
+                ],
+                "seed": 17,
+            },
         ),
         Run(
             id=f"run-{version}",
@@ -203,13 +239,15 @@ def verdict_numbers(number: int) -> dict[str, Any]:
         "guardrails": {
             "error": {
                 **{"tolerance": 0.02, "harm": proof(-0.9 * grown, 40.0)},
-                "safe": proof(1.6 * grown, 20.0),
+                **{"safe": proof(1.6 * grown, 20.0), "baseline": 0.011, "canary": 0.009},
             },
             "latency": {
                 **{"tolerance": 0.05, "harm": proof(-0.4 * grown, 40.0)},
-                "safe": proof(0.9 * grown, 20.0),
+                **{"safe": proof(0.9 * grown, 20.0), "baseline": 0.05, "canary": 0.052},
             },
         },
+        "mismatch": proof(-0.6 * grown, 1000.0),
+        "forecast": {"says": "about 140 more ratings, some 6 hours at this traffic"},
         "elapsed_s": 3600.0 * number,
         "refused": None,
     }
@@ -224,7 +262,7 @@ def _verdicts(now: datetime) -> list[VerdictRecord]:
             step=min(2, number // 8),
             share=(0.01, 0.05, 0.25)[min(2, number // 8)],
             decision="hold",
-            reason="the evidence for better is 11 of 20; about 140 more ratings at 25 %",
+            reason="promotion E 11 of 20; latency guardrail not shown yet: E 8 of 20",
             numbers=verdict_numbers(number),
             settings_hash="0" * 64,
             created_at=now - timedelta(hours=24 - number),
@@ -242,6 +280,11 @@ def _troubles(application: str, now: datetime, folder: Path) -> list[Any]:
     prompt = [{"role": "user", "content": "How do I return a drone by mail?"}]
     place: dict[str, Any] = {"application": application, "adapter": f"{application}--v2"}
     finding = {"column": "topic", "group": "text", "drifted": True, "p": 0.0004}
+    finding |= {"adjusted_p": 0.002, "strength": 2.6, "large": True}
+    finding |= {"before": "parcels 41 %", "after": "parcels 30 %", "effects": {"cramers_v": 0.31}}
+    same = {"column": "prompt_chars", "group": "text", "drifted": False, "p": 0.4}
+    same |= {"adjusted_p": 0.7, "strength": 0.2, "large": False, "effects": {"cliffs_delta": 0.02}}
+    same |= {"before": "median 84", "after": "median 86"}
     fields: dict[str, Any] = {
         **{"id": new_id(), "event_id": new_id(), "endpoint": "chat", "latency_s": 0.5},
         **{"requested_model": application, "messages": prompt, "started_at": now, **place},
@@ -258,9 +301,13 @@ def _troubles(application: str, now: datetime, folder: Path) -> list[Any]:
             severity="act",
             reason="topic drifted: 18 % of prompts are about something new",
             numbers={
-                "findings": [finding | {"effects": {"cramers_v": 0.31}}],
+                "rows": [5_000, 2_000],
+                "findings": [finding, same],
                 "clusters": [
-                    {"rows": 90, "share": 0.18, "words": ["drone"], "examples": [asked.id]}
+                    {
+                        **{"rows": 90, "share": 0.18, "distance": 0.61},
+                        **{"words": ["drone"], "examples": [asked.id]},
+                    }
                 ],
             },
             folder=str(reports),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,16 +90,19 @@ async def test_a_stream_ends_when_the_console_stops(console: Console) -> None:
 
 
 def test_a_value_is_computed_once_and_renewed_beside() -> None:
-    """The first one waits; who comes later gets the last value at once."""
+    """The first one may wait, but never long; who comes later gets the last value at once."""
     computed: list[str] = []
+    goes_on = threading.Event()
 
     def compute(name: str) -> int:
         computed.append(name)
         return len(computed)
 
     kept = Kept(compute, every_s=60.0)
-    assert [kept.value("a"), kept.value("a"), kept.value("b")] == [1, 1, 2]
-    assert Kept(compute, every_s=60.0).known("c") is None
+    assert [kept.known(name, wait_s=20.0) for name in ("a", "a", "b")] == [1, 1, 2]
+    slow = Kept(lambda _: goes_on.wait(20.0), every_s=60.0)
+    assert slow.known("c", wait_s=0.01) is None
+    goes_on.set()
 
 
 def test_an_engine_says_how_busy_it_is() -> None:

@@ -13,20 +13,31 @@ from tests.unit.console_story import ROLLOUT, RUN, tell
 from tests.unit.console_world import Console, opened
 
 PAGES = {  # path: words that must be there
-    "/overview": ("shop--v2 answers; 1 of 1 engines are up", "shop--v3 is canary at 25%", "hold: "),
-    "/metrics": ("Latency p95", "Thumbs up", "Spent today", "Prompts by length"),
-    "/metrics?range=week": ("7 days",),
-    "/metrics?range=month": ("30 days",),
+    "/overview": (
+        "shop--v2 answers; 1 of 1 engines are up",
+        "shop--v3 is canary at 25%",
+        "hold: ",
+        "says act",
+    ),
+    "/metrics": ("Latency p95", "Thumbs up", "Spent today", "Prompts by length", "6.3 %"),
+    "/metrics?range=week": ("7 days", "Novel prompts, by adapter"),
+    "/metrics?range=month": ("30 days", "Spent, each day"),
     "/rollouts": ("shop--v3", "rolled back"),
-    f"/rollouts/{ROLLOUT}": ("140 more ratings", "Evidence from ratings", "Guardrails", "error"),
+    f"/rollouts/{ROLLOUT}": (
+        "140 more ratings",
+        "Evidence from ratings",
+        "Guardrails",
+        "0.90 %",
+        "began in shadow",
+    ),
     "/adapters": ("shop--v1", "Lineage"),
     "/adapters/shop--v3": ("120", "shop--d3", "above the live adapter"),
     "/runs": ("growth: 13 %", "sft-lora"),
     f"/runs/{RUN}": ("Loss", "Gradient norm", "812345", "learning_rate"),
     "/datasets": ("shop--d2", "720"),
-    "/datasets/shop--d3": ("720", "dedupe"),
-    "/drift": ("topic drifted", "run-3"),
-    "/drift/drift-1": ("New topic: drone", "return a drone", "report"),
+    "/datasets/shop--d3": ("720", "dedupe", "36 near duplicate", "93 end users"),
+    "/drift": ("topic drifted", "run-3", "drone"),
+    "/drift/drift-1": ("New topic: drone", "return a drone", "parcels 30 %", "made", "shop--v3"),
     "/incidents": ("p95 latency over 2 s",),
     "/incidents/incident-1": ("Timeline", "fired"),
     "/jobs": ("1 hour made anew", "no reference yet"),
@@ -123,10 +134,10 @@ def test_a_reports_own_page_is_in_a_sandbox(ops: Console) -> None:
 def test_a_person_notes_what_they_know_of_an_incident(ops: Console) -> None:
     """It is in the timeline and in the audit log; an empty one is refused."""
     path = "/incidents/incident-1"
-    assert ops.send(f"{path}/notes", on=path, text="the engine was updated").status_code == 200
+    assert ops.send(f"{path}/note", on=path, text="the engine was updated").status_code == 200
     assert "the engine was updated" in ops.client.get(path).text
     assert ops.acts()[-1].action == "incident_noted"
-    assert ops.send(f"{path}/notes", on=path, text=" ").status_code == 400
+    assert ops.send(f"{path}/note", on=path, text=" ").status_code == 400
 
 
 def test_who_only_looks_has_no_buttons(console: Console) -> None:

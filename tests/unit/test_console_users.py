@@ -10,9 +10,16 @@ import pytest
 
 from core.errors import ConflictError, NotFoundError, PermissionDeniedError, RequestError
 from loop.console.passwords import hash_password, is_right
-from loop.console.users import enter_by_oidc, remove_user, set_password, set_role
+from loop.console.users import (
+    check_password,
+    disable_user,
+    enter_by_oidc,
+    remove_user,
+    set_password,
+    set_role,
+)
 from loop.console.visitors import RIGHTS_OF_ROLE, ROLES, visitor_of_user
-from tests.unit.console_world import PASSWORD, Console, opened
+from tests.unit.console_world import PASSWORD, Console, opened, secret_on
 
 
 @pytest.fixture
@@ -166,3 +173,68 @@ def test_what_people_do_is_kept(console: Console) -> None:
 def test_a_person_without_applications_sees_none() -> None:
     """An installation may have none yet."""
     assert visitor_of_user("ann", "viewer", (), None).application == ""
+
+
+def test_only_people_who_are_admins_see_users(console: Console) -> None:
+    """A key is of one application, and a user of all: its holder may make none."""
+    console.enter("olga", "operator")
+    assert console.client.get("/users").status_code == 403
+    assert 'href="/users"' not in console.client.get("/overview").text
+    console.send("/logout", on="/overview")
+    console.sign_in("admin")
+    for path in ("/users", "/users/new", "/users/olga"):
+        assert console.client.get(path).status_code == 403
+    made = console.send("/users", on="/keys/new", name="mine", role="admin")
+    assert (made.status_code, "sign in as a person" in made.text) == (403, True)
+
+
+def test_an_admin_adds_resets_and_disables(console: Console) -> None:
+    """The password that is shown is the one that works, until the next; disabled, none does."""
+    console.enter("ann", "admin")
+    first = secret_on(console.send("/users", on="/users/new", name="bob", role="viewer").text)
+    second = secret_on(console.send("/users/bob/password", on="/users/bob").text)
+    twice = console.send("/users", on="/users/new", name="bob", role="viewer")
+    assert (twice.status_code, "already" in twice.text) == (400, True)
+    assert console.send("/users/bob/disable", on="/users/bob", reason=" ").status_code == 400
+    with console.store.session() as session:
+        assert check_password(session, "bob", first) is None
+        assert check_password(session, "bob", second) is not None
+    console.send("/users/bob/disable", on="/users/bob", reason="has left")
+    with console.store.session() as session:
+        assert check_password(session, "bob", second) is None
+    assert console.send("/users/bob/explode", on="/users/bob", reason="why").status_code == 404
+    assert console.send("/users/bob/disable", on="/users/bob", reason="again").status_code == 409
+
+
+def test_an_admin_cannot_lock_out_themselves(console: Console) -> None:
+    """So that one admin is always left."""
+    console.enter("ann", "admin")
+    for act in ("role", "disable", "remove"):
+        refused = console.send(f"/users/ann/{act}", on="/users/new", role="viewer", reason="tired")
+        assert (refused.status_code, "another admin" in refused.text) == (403, True)
+
+
+def test_a_person_changes_their_own_password(console: Console) -> None:
+    """By the one as it is now; they stay signed in, and others of their sessions end."""
+    console.enter("ann", "viewer")
+    new = "a longer horse battery"
+    wrong = console.send("/account", on="/account", old="guessed wrongly", new=new)
+    assert (wrong.status_code, "not your password" in wrong.text) == (400, True)
+    assert console.send("/account", on="/account", old=PASSWORD, new="short").status_code == 400
+    copied = dict(console.client.cookies)
+    assert console.send("/account", on="/account", old=PASSWORD, new=new).status_code == 200
+    assert console.client.get("/overview").url.path == "/overview"
+    console.client.cookies.clear()
+    console.client.cookies.update(copied)
+    assert console.client.get("/overview").url.path == "/login"
+
+
+def test_who_is_disabled_does_not_come_in_by_a_provider(console: Console) -> None:
+    """Nor does the console change a role that a provider says."""
+    with console.store.session() as session:
+        enter_by_oidc(session, "eve", "issuer 8", "operator")
+        with pytest.raises(RequestError, match="at each sign-in"):
+            set_role(session, "eve", "admin", by="a test")
+        disable_user(session, "eve", "has left", by="a test")
+        with pytest.raises(PermissionDeniedError, match="disabled"):
+            enter_by_oidc(session, "eve", "issuer 8", "operator")

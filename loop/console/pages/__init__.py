@@ -10,4 +10,6 @@ drift      what changed in the traffic
 incidents  what alert rules found
 jobs       what runs by itself
 audit      what people did
+users      who may sign in
+account    one's own password
 """

@@ -11,12 +11,12 @@ from typing import Any
 
 from litestar import Request, get
 from litestar.response import Template
-from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from core.errors import NotFoundError
-from feedback.tables import Adapter, Application, DatasetMember, Rollout, Run
+from feedback.tables import Adapter, Application, DatasetVersion, Rollout, Run
 from loop.console.lineage import Node, Version, draw_lineage
+from loop.console.pages.datasets import origin
 from loop.console.sessions import Sessions
 from loop.console.shown import page, short
 from loop.wiring import Parts
@@ -82,14 +82,14 @@ def lineage(session: Session, adapters: Sequence[Adapter]) -> str:
     if not adapters:
         return ""
     names = [adapter.name for adapter in adapters]
-    datasets = [adapter.dataset_id for adapter in adapters]
-    learnt: dict[str, int] = dict(
-        session.exec(
-            select(DatasetMember.dataset_id, func.count())
-            .where(col(DatasetMember.dataset_id).in_(datasets))
-            .group_by(DatasetMember.dataset_id)
-        ).all()
-    )
+    learnt = {
+        row.id: row
+        for row in session.exec(
+            select(DatasetVersion).where(
+                col(DatasetVersion.id).in_([adapter.dataset_id for adapter in adapters])
+            )
+        )
+    }
     runs = {
         run.id: run
         for run in session.exec(select(Run).where(col(Run.id).in_([a.run_id for a in adapters])))
@@ -124,13 +124,27 @@ def suites(gate: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"name": name, **values} for name, values in found.items() if isinstance(values, dict)]
 
 
+def _interactions(dataset: DatasetVersion) -> Node | None:
+    """Return of how many interactions a dataset was made, and of when they are."""
+    told = origin(dataset)
+    if "interactions" not in told:
+        return None
+    days = [str(told.get(name) or "")[5:10] for name in ("oldest", "newest")]
+    note = f"of {' to '.join(days)}" if all(days) else "with approval"
+    return Node(f"{told['interactions']:,}", note, f"/datasets/{dataset.id}#from")
+
+
 def _nodes(
-    adapter: Adapter, learnt: int | None, run: Run | None, rollout: Rollout | None
+    adapter: Adapter, learnt: DatasetVersion | None, run: Run | None, rollout: Rollout | None
 ) -> tuple[Node | None, ...]:
     decision = str(adapter.gate.get("decision") or "no gate yet")
     return (
-        None if learnt is None else Node(f"{learnt:,}", "interactions"),
-        Node(adapter.dataset_id, "dataset", f"/datasets/{adapter.dataset_id}"),
+        None if learnt is None else _interactions(learnt),
+        Node(
+            adapter.dataset_id,
+            f"{learnt.train_rows:,} examples" if learnt else "not known",
+            f"/datasets/{adapter.dataset_id}",
+        ),
         None
         if run is None
         else Node(short(run.id), f"{run.mode}, {run.status}", f"/runs/{run.id}"),

@@ -53,8 +53,32 @@ def dataset_routes(parts: Parts, sessions: Sessions) -> list[Any]:
             adapters = session.exec(
                 select(Adapter.name).where(Adapter.dataset_id == dataset_id)
             ).all()
-        facts = [(name, text) for name, text in flat(row.manifest) if len(text) <= 200][:MAX_FACTS]
-        context = {"dataset": row, "runs": runs, "adapters": adapters, "facts": facts}
+        context = {
+            "dataset": row,
+            "runs": runs,
+            "adapters": adapters,
+            "lineage": origin(row),
+            "stages": stages(row),
+            "facts": [pair for pair in flat(_settings(row)) if len(pair[1]) <= 200][:MAX_FACTS],
+        }
         return page(request, visitor, "dataset.html", "datasets", **context)
 
     return [show_datasets, show_dataset]
+
+
+def origin(dataset: DatasetVersion) -> dict[str, Any]:
+    """Return which interactions a version was made of, as its manifest tells; older ones do not."""
+    found = dataset.manifest.get("lineage")
+    return found if isinstance(found, dict) else {}
+
+
+def stages(dataset: DatasetVersion) -> list[dict[str, Any]]:
+    """Return what each stage of curation kept and left out, and why."""
+    found = dataset.manifest.get("stages")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _settings(dataset: DatasetVersion) -> dict[str, Any]:
+    """Return the rest of the manifest."""
+    shown = {"lineage", "stages", "coverage"}
+    return {name: value for name, value in dataset.manifest.items() if name not in shown}

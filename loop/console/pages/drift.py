@@ -18,6 +18,8 @@ from sqlmodel import Session, col, select
 
 from core.errors import NotFoundError
 from feedback.drift_tables import DriftReport
+from feedback.tables import Adapter, Run
+from loop.console import charts
 from loop.console.sessions import Sessions
 from loop.console.shown import page
 from loop.console.visitors import Visitor
@@ -25,6 +27,7 @@ from loop.wiring import Parts
 from monitoring.drift.reading import read_texts
 
 SHOWN = 100  # reports in the list, the newest
+MAX_DRAWN = 12  # columns
 MAX_PROMPTS, MAX_PROMPT_CHARS = 5, 400  # of a new topic
 FILE = re.compile(r"report\.html|evidently_[a-z]+\.html")
 # an opaque origin: whatever it holds, it reaches neither the console nor another site
@@ -49,7 +52,8 @@ def drift_routes(parts: Parts, sessions: Sessions) -> list[Any]:
                 .order_by(col(DriftReport.made_at).desc())
                 .limit(SHOWN)
             ).all()
-        return page(request, visitor, "drift.html", "drift", reports=rows)
+        topics = {row.id: _topics(row) for row in rows}
+        return page(request, visitor, "drift.html", "drift", reports=rows, topics=topics)
 
     @get("/drift/{report_id:str}", sync_to_thread=True)
     def show_report(request: AnyRequest, report_id: str) -> Template:
@@ -57,9 +61,17 @@ def drift_routes(parts: Parts, sessions: Sessions) -> list[Any]:
         with parts.store.session() as session:
             report = _own(session, visitor, report_id)
             clusters = [_cluster(session, cluster) for cluster in _list(report, "clusters")]
+            run = session.get(Run, report.run_id) if report.run_id else None
+            adapters = session.exec(select(Adapter.name).where(Adapter.run_id == report.run_id))
+            made = adapters.all() if run else []
+        findings = _list(report, "findings")
         context = {
             "report": report,
-            "findings": _list(report, "findings"),
+            "findings": findings,
+            "chart": _drawn(findings),
+            "run": run,
+            "adapters": made,
+            "rows": report.numbers.get("rows"),
             "clusters": clusters,
             "files": _files(report),
         }
@@ -96,6 +108,20 @@ def _files(report: DriftReport) -> list[str]:
 def _list(report: DriftReport, name: str) -> Sequence[dict[str, Any]]:
     found = report.numbers.get(name)
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _topics(report: DriftReport) -> str:
+    """Return the names of a report's new topics."""
+    named = (", ".join(cluster.get("words", ())) for cluster in _list(report, "clusters"))
+    return "; ".join(name or "without a name" for name in named)
+
+
+def _drawn(findings: Sequence[dict[str, Any]]) -> charts.Chart:
+    """Return how much each column has changed, the most first, beside what matters."""
+    known = [row for row in findings if isinstance(row.get("strength"), int | float)]
+    counts = [(str(row["column"]).replace("_", " "), float(row["strength"])) for row in known]
+    longest = sorted(counts, key=lambda pair: -pair[1])[:MAX_DRAWN]
+    return charts.rows("Change of each column; from 1 on it matters", longest, border=1.0)
 
 
 def _cluster(session: Session, cluster: dict[str, Any]) -> dict[str, Any]:

@@ -1,116 +1,49 @@
-"""What users get: latency, throughput, errors, votes, cost, lengths, and how busy the engines are.
+"""What users get: latency, throughput, errors, votes, cost, lengths, novelty, and busy engines.
 
-Reads the hourly sums alone, so a page costs the same at a thousand and at a million interactions.
-Rows of MetricHour come in; tiles for the last day and charts over the chosen time go out.
+Reads the sums of hours and days alone, so a page costs the same at a thousand and at a million
+interactions. Tiles for the last day and charts over the chosen time go out.
 
 Source: the fine-tuning guide's dashboard, and its thresholds.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import Any
 
 from litestar import Request, get
 from litestar.response import Template
-from sqlalchemy import func, select
-from sqlmodel import Session, SQLModel, col
-from sqlmodel import select as select_rows
+from sqlmodel import Session, col, select
 
 from core.clock import as_utc, utc_now
-from feedback.console_tables import MetricHour
 from feedback.tables import AdapterReplica, EngineReplica
 from loop.console import charts
 from loop.console.engine_use import EngineUse, engine_use
 from loop.console.kept import Kept
+from loop.console.novelty import EXPECTED, Told, draw_novelty, most_novel, read_novelty
 from loop.console.sessions import Sessions
 from loop.console.shown import page
+from loop.console.sums import (
+    RANGES,
+    Period,
+    Range,
+    Total,
+    arrange,
+    hour_of,
+    read_days,
+    read_hours,
+    stamp_of,
+    total_since,
+)
 from loop.wiring import Parts
+from monitoring.days import midnight
 from monitoring.histogram import doublings, merged, quantile
 
-RANGES: Mapping[str, tuple[str, int, int]] = {  # name: words, hours, hours of a point
-    "day": ("24 hours", 24, 1),
-    "week": ("7 days", 168, 3),
-    "month": ("30 days", 720, 24),
-}
 USE_EVERY_S = 5.0
-MAX_ADAPTERS = 4  # lines of one chart; more cannot be told apart
 # The guide's defaults for alerts: the first that is broken colours the tile
 MAX_ERROR_SHARE, MAX_P95_S, MIN_SATISFACTION, MAX_COST = 0.05, 2.0, 3.5, 0.10
-COLUMNS = tuple(SQLModel.metadata.tables["metrichour"].columns)
-COUNTS = (
-    *("requests", "errors", "cost", "costed", "thumbs_up", "thumbs_down", "ratings", "rating_sum"),
-    *("completed", "abandoned", "escalated", "regenerated", "corrected"),
-)
-HISTOGRAMS = ("latency", "ttft", "prompt_lengths", "answer_lengths")
-
-
-_counts: Callable[[Any], tuple[float, ...]] = attrgetter(*COUNTS)
-_histograms: Callable[[Any], tuple[Mapping[str, int], ...]] = attrgetter(*HISTOGRAMS)
-
-
-@dataclass
-class Total:
-    """The sum of some hours."""
-
-    counts: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    histograms: dict[str, list[Mapping[str, int]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-
-    def add(self, row: Any) -> None:
-        """Add an hour's row."""
-        counts = self.counts
-        for name, value in zip(COUNTS, _counts(row), strict=True):
-            counts[name] += value
-        for name, histogram in zip(HISTOGRAMS, _histograms(row), strict=True):
-            self.histograms[name].append(histogram)
-
-    def histogram(self, name: str) -> Mapping[str, int]:
-        """Return the sum of a histogram."""
-        parts = self.histograms[name]
-        if len(parts) > 1:  # once for all that ask
-            self.histograms[name] = [merged(parts)]
-        return self.histograms[name][0] if parts else {}
-
-    def share(self, part: str, *whole: str) -> float | None:
-        """Return one count as a share of the sum of others, or None of none."""
-        total = sum(self.counts[name] for name in whole)
-        return self.counts[part] / total if total else None
-
-    @property
-    def error_share(self) -> float | None:
-        """Requests that failed."""
-        return self.share("errors", "requests")
-
-    @property
-    def thumbs_ratio(self) -> float | None:
-        """Thumbs up among thumbs."""
-        return self.share("thumbs_up", "thumbs_up", "thumbs_down")
-
-    @property
-    def satisfaction(self) -> float | None:
-        """The mean rating, 1 to 5."""
-        return self.share("rating_sum", "ratings")
-
-    @property
-    def completion(self) -> float | None:
-        """Tasks that were completed, among those that were completed or abandoned."""
-        return self.share("completed", "completed", "abandoned")
-
-    @property
-    def escalation(self) -> float | None:
-        """Requests that a person had to take over."""
-        return self.share("escalated", "requests")
-
-    @property
-    def cost_each(self) -> float | None:
-        """Cost of a request whose cost is known."""
-        return self.share("cost", "costed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,29 +56,13 @@ class Tile:
     is_bad: bool = False
 
 
-@dataclass(frozen=True)
-class Period:
-    """The points of the charts, from the oldest, in all and by adapter."""
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a page is drawn from."""
 
-    places: Sequence[datetime]
-    points: Sequence[Total]
-    by_adapter: Mapping[str, Sequence[Total]]
-    hours_each: int
-
-    def axis(self) -> charts.Axis:
-        """Return the time axis."""
-        return charts.Axis([place.timestamp() for place in self.places])
-
-    def line(self, label: str, tone: str, value: Callable[[Total], float | None]) -> charts.Line:
-        """Return one line of all adapters together."""
-        return charts.Line(label, [value(point) for point in self.points], tone)
-
-    def each(self, value: Callable[[Total], float | None]) -> list[charts.Line]:
-        """Return a line for each adapter, or one where there is one."""
-        return [
-            charts.Line(name or "base model", [value(point) for point in points], tone)
-            for (name, points), tone in zip(self.by_adapter.items(), charts.TONES, strict=False)
-        ]
+    day: Sequence[Any]  # hours of the last 24
+    shown: Sequence[Any]  # hours or days of the range
+    novelty: Sequence[Told]
 
 
 def metrics_routes(parts: Parts, sessions: Sessions) -> list[Any]:
@@ -153,16 +70,17 @@ def metrics_routes(parts: Parts, sessions: Sessions) -> list[Any]:
     use: Kept[EngineUse | None] = Kept(engine_use, USE_EVERY_S)
     drawn: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {}  # with what it was drawn from
 
-    def numbers(session: Session, application: str, chosen: str) -> dict[str, Any]:
-        """Return tiles and charts, drawn anew only where a sum has changed."""
-        _, hours, each = RANGES[chosen]
-        now = utc_now()
-        since = now - timedelta(hours=hours)
-        stamp = (_stamp(session, application, since), _floor(now))
-        found = drawn.get((application, chosen))
+    def numbers(session: Session, application: str, name: str) -> dict[str, Any]:
+        """Return tiles and charts, drawn anew only where a sum or a window has changed."""
+        chosen, now = RANGES[name], utc_now()
+        since = chosen.start(now)
+        novelty = read_novelty(session, application, since)
+        stamp = (stamp_of(session, application, since), hour_of(now), novelty[-1:])
+        found = drawn.get((application, name))
         if found is None or found[0] != stamp:
-            found = stamp, _numbers(read_hours(session, application, since), now, hours, each)
-            drawn[application, chosen] = found
+            read = _read(session, application, chosen, now, novelty)
+            found = stamp, _numbers(read, now, chosen)
+            drawn[application, name] = found
         return found[1]
 
     @get("/metrics", sync_to_thread=True)
@@ -173,63 +91,37 @@ def metrics_routes(parts: Parts, sessions: Sessions) -> list[Any]:
         with parts.store.session() as session:
             context = numbers(session, visitor.application, chosen)
             engines = _engines(session, use)
-        ranges = [(name, words) for name, (words, _, _) in RANGES.items()]
+        ranges = [(name, known.words) for name, known in RANGES.items()]
         context = context | {"engines": engines, "ranges": ranges, "chosen": chosen}
         return page(request, visitor, "metrics.html", "metrics", **context)
 
     return [show_metrics]
 
 
-def _stamp(session: Session, application: str, since: datetime) -> Any:
-    """Return what changes whenever one of the sums does."""
-    query = select(func.max(col(MetricHour.rolled_at)), func.count()).where(
-        col(MetricHour.application) == application, col(MetricHour.hour) >= _floor(since)
-    )
-    return tuple(session.connection().execute(query).one())
+def _read(
+    session: Session, application: str, chosen: Range, now: datetime, novelty: Sequence[Told]
+) -> Read:
+    start = chosen.start(now)
+    if chosen.by_day:
+        day = read_hours(session, application, _yesterday(now))
+        return Read(day, read_days(session, application, start), novelty)
+    rows = read_hours(session, application, min(start, _yesterday(now)))
+    return Read(rows, rows, novelty)
 
 
-def _numbers(rows: Sequence[Any], now: datetime, hours: int, each: int) -> dict[str, Any]:
+def _numbers(read: Read, now: datetime, chosen: Range) -> dict[str, Any]:
     """Return what the page shows of these rows."""
+    day, today = total_since(read.day, _yesterday(now)), total_since(read.day, midnight(now))
+    period = arrange(read.shown, now, chosen)
+    novel = draw_novelty(read.novelty, chosen.start(now), now)
     return {
-        "tiles": tiles(_sum(rows, now - timedelta(hours=24)), _sum(rows, _midnight(now))),
-        "charts": draw(arrange(rows, now, hours, each)),
-        "rolled_at": max((as_utc(row.rolled_at) for row in rows), default=None),
+        "tiles": tiles(day, today, most_novel(read.novelty, now)),
+        "charts": [*draw(period), novel, *_lengths(period.points)],
+        "rolled_at": max((as_utc(row.rolled_at) for row in read.day), default=None),
     }
 
 
-def read_hours(session: Session, application: str, since: datetime) -> Sequence[Any]:
-    """Return the hours' sums since then, the oldest first, as plain rows: faster than objects."""
-    query = (
-        select(*COLUMNS)
-        .where(col(MetricHour.application) == application, col(MetricHour.hour) >= _floor(since))
-        .order_by(col(MetricHour.hour))
-    )
-    return session.connection().execute(query).all()
-
-
-def arrange(rows: Iterable[Any], now: datetime, hours: int, each: int) -> Period:
-    """Return rows as points of `each` hours that end now; the busiest adapters have their own."""
-    rows = list(rows)
-    busy: dict[str, int] = defaultdict(int)
-    for row in rows:
-        busy[row.adapter] += row.requests
-    shown = sorted(sorted(busy, key=lambda name: -busy[name])[:MAX_ADAPTERS])
-    end = _floor(now) + timedelta(hours=1)
-    count = hours // each
-    start = end - timedelta(hours=count * each)
-    points = [Total() for _ in range(count)]
-    by_adapter = {name: [Total() for _ in range(count)] for name in shown}
-    for row in rows:
-        place = int((as_utc(row.hour) - start).total_seconds() // (3_600 * each))
-        if 0 <= place < count:
-            points[place].add(row)
-            if row.adapter in by_adapter:
-                by_adapter[row.adapter][place].add(row)
-    places = [start + timedelta(hours=each * number) for number in range(count)]
-    return Period(places, points, by_adapter, each)
-
-
-def tiles(day: Total, today: Total) -> list[Tile]:
+def tiles(day: Total, today: Total, novel: Told | None) -> list[Tile]:
     """Return the numbers of the last 24 hours, and of today where it is about spending."""
     p95 = quantile(day.histogram("latency"), 0.95)
     errors, satisfied, cost = day.error_share, day.satisfaction, day.cost_each
@@ -249,6 +141,13 @@ def tiles(day: Total, today: Total) -> list[Tile]:
         Tile("Escalated", _share(day.escalation), "of requests"),
         Tile("Cost a request", _money(cost), "at most 0.10", _over(cost, MAX_COST)),
         Tile("Spent today", _money(today.counts["cost"]), "since midnight UTC"),
+        Tile(
+            "Novel prompts",
+            _share(novel.rate if novel else None),
+            f"{novel.adapter or 'base model'}; {EXPECTED:.0%} is usual"
+            if novel
+            else "not measured",
+        ),
     ]
 
 
@@ -266,7 +165,7 @@ def draw(period: Period) -> list[charts.Chart]:
         period.line("p99", "t3", latency(0.99)),
     ]
     ttft = [period.line("p95", "t1", lambda point: quantile(point.histogram("ttft"), 0.95))]
-    rate = [period.line("requests", "t1", lambda point: point.counts["requests"] / per_hour)]
+    rate = [charts.Line("requests", period.rate("requests"))]
     spent = [period.line("cost", "t1", lambda point: point.counts["cost"])]
     good = period.each(lambda point: point.thumbs_ratio)
     return [
@@ -302,7 +201,6 @@ def draw(period: Period) -> list[charts.Chart]:
             "Cost a request", axis, [period.line("cost", "t1", lambda point: point.cost_each)]
         ),
         charts.lines(f"Spent, each {_each(per_hour)}", axis, spent),
-        *_lengths(period.points),
     ]
 
 
@@ -316,8 +214,8 @@ def _lengths(points: Sequence[Total]) -> list[charts.Chart]:
 
 
 def _engines(session: Session, use: Kept[EngineUse | None]) -> list[dict[str, Any]]:
-    replicas = session.exec(select_rows(AdapterReplica)).all()
-    engines = session.exec(select_rows(EngineReplica).order_by(col(EngineReplica.engine))).all()
+    replicas = session.exec(select(AdapterReplica)).all()
+    engines = session.exec(select(EngineReplica).order_by(col(EngineReplica.engine))).all()
     return [
         {
             "row": engine,
@@ -328,20 +226,8 @@ def _engines(session: Session, use: Kept[EngineUse | None]) -> list[dict[str, An
     ]
 
 
-def _sum(rows: Iterable[Any], since: datetime) -> Total:
-    total = Total()
-    for row in rows:
-        if as_utc(row.hour) >= _floor(since):
-            total.add(row)
-    return total
-
-
-def _floor(at: datetime) -> datetime:
-    return at.replace(minute=0, second=0, microsecond=0)
-
-
-def _midnight(at: datetime) -> datetime:
-    return at.replace(hour=0, minute=0, second=0, microsecond=0)
+def _yesterday(now: datetime) -> datetime:
+    return hour_of(now) - timedelta(hours=24)
 
 
 def _over(value: float | None, limit: float) -> bool:

@@ -1,15 +1,15 @@
 """Rollouts with their evidence over time, and what a person may do to one: each with a reason.
 
-Rollout and VerdictRecord rows come in, pages and moves by the conductor go out. What a verdict
-means is monitoring's business: here its numbers are only drawn, by whatever names they have.
+Rollout, VerdictRecord and AuditEntry rows come in, pages and moves by the conductor go out. How the
+evidence is shown is `loop.console.evidence`'s business.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -20,9 +20,10 @@ from sqlmodel import Session, col, select
 from core.clock import as_utc
 from core.errors import NotFoundError, RequestError
 from core.settings import CanarySettings
+from feedback.console_tables import AuditEntry
 from feedback.tables import Rollout, VerdictRecord
 from loop.conductor import Conductor
-from loop.console import charts
+from loop.console.evidence import draw, forecast, mismatch, rails
 from loop.console.sessions import Sessions
 from loop.console.shown import page
 from loop.console.visitors import Visitor
@@ -31,7 +32,6 @@ from loop.wiring import Parts
 
 SHOWN = 100  # rollouts in the list, the newest
 MAX_RECORDS = 120  # verdicts in a drawing: more points than a phone has pixels for
-MAX_LOG10 = 8.0  # evidence beyond one to 100 million is not worth the height
 MAX_REASON_CHARS = 500
 ACTS = {  # what may be done in which states, and its button
     "promote": (frozenset({"canary", "paused"}), "Promote"),
@@ -40,9 +40,20 @@ ACTS = {  # what may be done in which states, and its button
     "roll_back": (ACTIVE_STATES, "Roll back"),
 }
 
+
 AnyRequest = Request[Any, Any, Any]
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Something that happened to a rollout, by whom and why."""
+
+    at: datetime
+    what: str
+    who: str
+    why: str = ""
 
 
 def rollout_routes(parts: Parts, sessions: Sessions) -> list[Any]:
@@ -85,13 +96,18 @@ def _shown(request: AnyRequest, parts: Parts, visitor: Visitor, rollout_id: str)
     with parts.store.session() as session:
         rollout = _own(session, visitor, rollout_id)
         records = read_records(session, rollout_id)
+        history = [*places(rollout, records), *acts_on(session, rollout_id)]
+    history.sort(key=lambda row: row.at)
     last = records[-1] if records else None
     rules = rollout.settings
     return page(
         *(request, visitor, "rollout.html", "rollouts"),
         rollout=rollout,
         last=last,
-        rails=_rails(last),
+        rails=rails(last),
+        forecast=forecast(last),
+        mismatch=mismatch(last),
+        history=history,
         charts=draw(rollout, records),
         acts=[(act, words) for act, words in _possible(rollout) if visitor.may("operate")],
         shares=rules.get("shares", ()),
@@ -148,134 +164,31 @@ def read_records(session: Session, rollout_id: str) -> list[VerdictRecord]:
     return sorted(rows, key=lambda row: (as_utc(row.created_at), row.id))
 
 
-def draw(rollout: Rollout, records: Sequence[VerdictRecord]) -> list[charts.Chart]:
-    """Return the drawings of a rollout's verdicts."""
-    if not records:
-        return []
-    times = [as_utc(row.created_at).timestamp() for row in records]
-    pairs = itertools.pairwise(records)
-    moved = [
-        as_utc(b.created_at).timestamp() for a, b in pairs if (a.state, a.step) != (b.state, b.step)
+def places(rollout: Rollout, records: Sequence[VerdictRecord]) -> list[Passed]:
+    """Return when the rollout came to each of its places, and what was last said there."""
+    found = [Passed(as_utc(rollout.created_at), "began in shadow", "conductor")]
+    began = [
+        after
+        for before, after in zip([None, *records], records, strict=False)
+        if before is None or (before.state, before.step) != (after.state, after.step)
     ]
-    axis = charts.Axis(times, changes=moved)
-    rules = rollout.settings
-
-    def line(label: str, tone: str, *path: str, dashed: bool = False) -> charts.Line:
-        return charts.Line(label, [pick(row.numbers, path) for row in records], tone, dashed)
-
-    promote, back = _needed(rules, "alpha_promote"), _needed(rules, "alpha_roll_back")
-    return [
-        charts.lines(
-            "Evidence from ratings, e-value",
-            axis,
-            [
-                line("canary is better", "t1", "evidence", "better", "log10"),
-                line("canary is worse", "t2", "evidence", "worse", "log10", dashed=True),
-            ],
-            _power,
-            marks=_marks({"promote": promote, "roll back": back}),
-            limits=(-2.0, None),
-        ),
-        charts.band(
-            "Difference in good ratings, canary - baseline: what is not ruled out",
-            axis,
-            line("at least", "t1", "difference", "low"),
-            line("at most", "t1", "difference", "high"),
-            charts.percent,
-            border=charts.Mark("promote above", -float(rules.get("margin", 0.0))),
-        ),
-        charts.lines(
-            "Good ratings, by arm",
-            axis,
-            [
-                line("canary", "t1", "arms", "canary", "good_share"),
-                line("baseline", "t4", "arms", "baseline", "good_share"),
-            ],
-            charts.percent,
-            limits=(0.0, 1.0),
-        ),
-        charts.lines(
-            "Guardrails: evidence of harm, e-value",
-            axis,
-            [
-                charts.Line(name.replace("_", " "), values, tone)
-                for (name, values), tone in zip(_harms(records).items(), charts.TONES, strict=False)
-            ],
-            _power,
-            marks=_marks({"harmed": _needed(rules, "alpha_guardrail")}),
-            limits=(-2.0, None),
-        ),
-        charts.lines(
-            "Subjects in the canary arm",
-            axis,
-            [charts.Line("share", [row.share for row in records])],
-            charts.percent,
-            limits=(0.0, 1.0),
-        ),
-    ]
+    for row in began:
+        step = f", step {row.step + 1}" if row.state == "canary" else ""
+        words = f"{row.state}{step}: {row.share:.0%} of subjects"
+        found.append(Passed(as_utc(row.created_at), words, "conductor"))
+    if rollout.state not in ACTIVE_STATES:
+        at = as_utc(rollout.finished_at or rollout.step_since)
+        found.append(
+            Passed(at, rollout.state.replace("_", " "), rollout.decided_by, rollout.reason)
+        )
+    return found
 
 
-def pick(numbers: Any, path: Sequence[str]) -> float | None:
-    """Return the number at a path, within what can be drawn, or None where there is none."""
-    for name in path:
-        numbers = numbers.get(name) if isinstance(numbers, dict) else None
-    if not isinstance(numbers, int | float) or math.isnan(numbers):
-        return None
-    return max(-MAX_LOG10, min(MAX_LOG10, float(numbers)))
-
-
-def _harms(records: Sequence[VerdictRecord]) -> dict[str, list[float | None]]:
-    """Return the evidence of each guardrail over time; those nearest to harm come first."""
-    names = {name for row in records for name in row.numbers.get("guardrails", {})}
-    found = {
-        name: [pick(row.numbers, ("guardrails", name, "harm", "log10")) for row in records]
-        for name in names
-    }
-    known = {name: values for name, values in found.items() if any(v is not None for v in values)}
-    nearest = sorted(known, key=lambda n: -max(v for v in known[n] if v is not None))
-    return {name: known[name] for name in nearest[: len(charts.TONES)]}
-
-
-def _rails(last: VerdictRecord | None) -> list[dict[str, Any]]:
-    """Return the guardrails of the last verdict, as a table shows them."""
-    rails = {} if last is None else last.numbers.get("guardrails", {})
-    return [
-        {
-            "name": name.replace("_", " "),
-            "tolerance": rail.get("tolerance"),
-            "state": _rail_state(rail),
-            "harm": _told(rail.get("harm")),
-            "safe": _told(rail.get("safe")),
-        }
-        for name, rail in rails.items()
-    ]
-
-
-def _rail_state(rail: dict[str, Any]) -> str:
-    for side, word in (("harm", "harmed"), ("safe", "safe")):
-        proof = rail.get(side) or {}
-        if proof and proof["value"] >= proof["needed"]:
-            return word
-    return "open"
-
-
-def _told(proof: dict[str, Any] | None) -> str:
-    return f"{proof['value']:.3g} of {proof['needed']:.3g}" if proof else "-"
-
-
-def _needed(rules: dict[str, Any], name: str) -> float:
-    """Return the e-value at which a decision is taken, as log10. Source: Ville; DESIGN 3."""
-    return -math.log10(float(rules.get(name, 0.05)))
-
-
-def _marks(needed: dict[str, float]) -> tuple[charts.Mark, ...]:
-    """Return the thresholds, equal ones as one."""
-    levels = sorted(set(needed.values()))
-    return tuple(
-        charts.Mark(", ".join(name for name, value in needed.items() if value == level), level)
-        for level in levels
+def acts_on(session: Session, rollout_id: str) -> list[Passed]:
+    """Return what people did to a rollout."""
+    rows = session.exec(
+        select(AuditEntry).where(AuditEntry.kind == "rollout", AuditEntry.subject == rollout_id)
     )
-
-
-def _power(value: float) -> str:
-    return f"{10.0**value:.3g}"
+    return [
+        Passed(as_utc(row.at), row.action.replace("_", " "), row.actor, row.reason) for row in rows
+    ]

@@ -6,7 +6,6 @@ has told so far. Knows nothing of how training works.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,23 +119,10 @@ def _curve(
         return charts.Chart(title, "", is_empty=True)
     axis = charts.Axis([float(step) for step in kept], is_time=False)
     drawn = [
-        charts.Line(label, _joined_up([by_step[step][place] for step in kept]), tone)
+        charts.Line(label, charts.joined_up([by_step[step][place] for step in kept], kept), tone)
         for place, (label, tone, _) in enumerate(asked)
     ]
     return charts.lines(title, axis, [line for line in drawn if any(line.values)])
-
-
-def _joined_up(values: Sequence[float | None]) -> list[float | None]:
-    """Return values with the gaps between two points filled evenly: validation is rare."""
-    known = [place for place, value in enumerate(values) if value is not None]
-    filled = list(values)
-    for a, b in itertools.pairwise(known):
-        first, last = values[a], values[b]
-        assert first is not None
-        assert last is not None
-        for place in range(a + 1, b):
-            filled[place] = first + (last - first) * (place - a) / (b - a)
-    return filled
 
 
 def _loss(told: TrainProgress) -> float | None:
