@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import col, select
 
 from core.ids import new_id
@@ -16,7 +17,6 @@ from feedback.store import Store
 from feedback.tables import Application, Feedback, Interaction
 from monitoring.histogram import quantile
 from monitoring.hours import roll_up
-from tests.ready_store import ready_store
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 THIS_HOUR = NOW.replace(minute=0)
@@ -26,14 +26,25 @@ THIS_HOUR = NOW.replace(minute=0)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty store with an application."""
     if request.param == "sqlite":
-        opened = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
+        opened = Store(f"sqlite:///{tmp_path / 'store.db'}")
     else:
-        opened = ready_store(request.getfixturevalue("ready_postgresql_url"))
+        opened = Store(request.getfixturevalue("postgresql_url"))
+        clear(opened)
+    opened.create_tables()
     with opened.session() as session:
         session.add(Application(name="shop"))
         session.commit()
     yield opened
+    if request.param == "postgresql":
+        clear(opened)
     opened.close()
+
+
+def clear(store: Store) -> None:
+    """Leave the server as it was."""
+    with store.engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
 
 
 def serve(store: Store, at: datetime, **changes: Any) -> str:
