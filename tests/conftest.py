@@ -6,10 +6,13 @@ import os
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import pytest
 import structlog
+from coverage import Coverage
 
 from core.settings import FILE_VARIABLE, EngineSettings, Settings
 from serving.launcher import run_engine
@@ -18,7 +21,58 @@ from tests.ports import free_port
 MODEL_VARIABLE = "RATCHET_TEST_MODEL"
 DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "models" / "smollm2-135m-instruct"
 TOOL_CALLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")  # SmolLM2's format
+MEASURED = pytest.StashKey[Coverage]()
 START_TIMEOUT_S = 420.0  # under load; 25 s on an idle machine
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Measure coverage while pure modules are imported, and then only while a test of them runs.
+
+    Tracing takes as long again as most other tests do, and measures nothing in them.
+    """
+    measured = Coverage.current()
+    if measured is not None:
+        session.config.stash[MEASURED] = measured
+        for module in _pure_modules(measured):
+            import_module(module)
+        measured.stop()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure coverage if the test's file is one of pure modules."""
+    measured = item.config.stash.get(MEASURED, None)
+    if measured is None or not _is_of_pure(item, measured):
+        return (yield)
+    measured.start()
+    try:
+        return (yield)
+    finally:
+        measured.stop()
+
+
+def _pure_modules(measured: Coverage) -> set[str]:
+    """Return the modules that `pyproject.toml` has measured."""
+    files = measured.get_option("run:include")
+    assert isinstance(files, list)
+    return {str(file).removesuffix(".py").replace("/", ".") for file in files}
+
+
+def _is_of_pure(item: pytest.Item, measured: Coverage) -> bool:
+    """Return whether a class or function of a pure module has a name in the test's file.
+
+    Benchmarks have too: they simulate for long, and prove nothing of a branch.
+    """
+    assert isinstance(item, pytest.Function)
+    modules = {
+        value.__name__ if isinstance(value, ModuleType) else value.__module__
+        for value in vars(item.module).values()
+        if isinstance(value, (ModuleType, FunctionType, type))
+    }
+    is_bench = item.path.stem.endswith("_benchmark")
+    return not is_bench and not _pure_modules(measured).isdisjoint(modules)
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +116,15 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     finally:
         server.cleanup()
+
+
+@pytest.fixture
+def ready_postgresql_url(postgresql_url: str) -> Iterator[str]:
+    """Give the URL of an empty database of its own on that PostgreSQL, with all tables."""
+    from tests.ready_store import ready_database
+
+    with ready_database(postgresql_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from retrain.registry.servable import WEIGHTS_FILE
 from retrain.runs.assembly import TrainRequest
 from retrain.runs.progress import TrainProgress
 from retrain.runs.runner import train_adapter
+from tests.ready_store import ready_store
 
 SUBJECTS = ("refund", "invoice", "password", "delivery", "warranty", "account", "coupon", "parcel")
 GOOD = "Your {subject} takes {days} working days. Reply YES to confirm."
@@ -110,8 +111,7 @@ def open_workshop(folder: Path, model: Path) -> Workshop:
         engine=EngineSettings(model=model.resolve()),
         gate=GateSettings(suites=(), answers="transformers"),
     )
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     return Workshop(store, settings, folder)
 
 

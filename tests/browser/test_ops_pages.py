@@ -21,6 +21,7 @@ from loop.wiring import Parts
 from tests.browser.web_world import violations
 from tests.fakes.memory_log import MemoryLog, MemorySource
 from tests.ports import free_port
+from tests.ready_store import ready_store
 from tests.unit.console_story import ROLLOUT, RUN, tell
 from tests.unit.console_world import KEYS, PASSWORD
 
@@ -54,8 +55,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         gateway=GatewaySettings(route_refresh_s=0.1),
         console=ConsoleSettings(port=free_port(), live_every_s=0.1),
     )
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     tell(store, folder / "runs")
     with store.session() as session:
         add_user(session, "ann", "admin", PASSWORD, by="a test")

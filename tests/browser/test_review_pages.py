@@ -25,6 +25,7 @@ from loop.console.server import run_console
 from loop.wiring import Parts
 from tests.fakes.memory_log import MemoryLog, MemorySource
 from tests.ports import free_port
+from tests.ready_store import ready_store
 from tests.unit.console_world import KEYS
 from tests.unit.review_items import ANSWER, compared, correction, proposal
 
@@ -62,8 +63,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         console=ConsoleSettings(port=free_port()),
         review=ReviewSettings(calibration_share=0.0),
     )
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     stop = threading.Event()
     log = MemoryLog()
     parts = Parts(settings, store, log, MemorySource(log), KEYS)

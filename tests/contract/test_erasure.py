@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import create_engine, text
 from sqlmodel import select
 
 from core.clock import utc_now
@@ -59,6 +58,7 @@ from loop import erasing
 from loop.erasing import carry_out, carry_out_requests
 from loop.turn import plan_training
 from loop.wiring import Parts, open_parts
+from tests.ready_store import lay_store
 from tests.unit.curation_world import name, write_tokenizer
 
 ANN = Person("desk", "a" * 32)
@@ -70,14 +70,11 @@ START = utc_now() - timedelta(days=3)
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Settings of one application on each kind of store."""
-    url = None
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql_url")
-        engine = create_engine(url)
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        engine.dispose()
+    if request.param == "sqlite":
+        url = None
+        lay_store(f"sqlite:///{tmp_path / 'data' / 'store.db'}")
+    else:
+        url = request.getfixturevalue("ready_postgresql_url")
     return Settings(
         data_dir=tmp_path / "data",
         store_url=url,

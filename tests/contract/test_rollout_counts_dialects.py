@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from core.canary_settings import CanarySettings
 from core.ids import new_id
@@ -16,6 +15,7 @@ from feedback.store import Store
 from feedback.tables import Feedback, Interaction, Rollout
 from monitoring.arms import ArmCounts, RolloutCounts, counts_from_dict, counts_to_dict
 from monitoring.counts import count_rollout
+from tests.ready_store import ready_store
 
 BEGAN = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 RULES = CanarySettings(
@@ -38,22 +38,12 @@ ROLLOUT = Rollout(
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty store of each kind."""
-    on_file = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path / 's.db'}" if on_file else request.getfixturevalue("postgresql_url")
-    opened = Store(url)
-    if not on_file:
-        _clear(opened)
-    opened.create_tables()
+    if request.param == "sqlite":
+        opened = ready_store(f"sqlite:///{tmp_path / 's.db'}")
+    else:
+        opened = ready_store(request.getfixturevalue("ready_postgresql_url"))
     yield opened
-    if not on_file:
-        _clear(opened)
     opened.close()
-
-
-def _clear(store: Store) -> None:
-    with store.engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
 
 
 def fill(store: Store) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import event
 from sqlmodel import select
 from typer.testing import CliRunner
 
@@ -32,6 +32,7 @@ from loop.window_job import collect_windows
 from loop.wiring import Parts, open_parts
 from monitoring.windows.collecting import Collected, collect
 from monitoring.windows.feature_file import COLUMNS, read_features
+from tests.ready_store import lay_store
 from tests.unit.loop_world import write_settings_file
 
 START = utc_now() - timedelta(hours=20)
@@ -48,20 +49,15 @@ RULES: dict[str, Any] = {
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest) -> str | None:
-    """The address of each kind of store, emptied; None is a file in the data folder."""
+    """The address of each kind of store, empty; None is a file in the data folder."""
     if request.param == "sqlite":
         return None
-    url: str = request.getfixturevalue("postgresql_url")
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    engine.dispose()
-    return url
+    return request.getfixturevalue("ready_postgresql_url")
 
 
 def settings_in(folder: Path, url: str | None = None, **rules: Any) -> Settings:
-    """Return the settings of one application."""
+    """Return the settings of one application, and lay its store."""
+    lay_store(f"sqlite:///{folder / 'data' / 'store.db'}")
     return Settings(
         data_dir=folder / "data",
         store_url=url,

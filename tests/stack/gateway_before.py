@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from core.settings import ApplicationSettings, EngineSettings, GatewaySettings, Settings
 from feedback.events import INTERACTIONS_TOPIC, InteractionFinished, decode
 from feedback.log.spool import Spool, SpoolLimits
-from feedback.store import Store
 from serving.server import run_gateway
 from tests.ports import free_port
+from tests.ready_store import ready_store
 from tests.unit.gateway_world import KEYS
 
 KEY = "shop-key"
@@ -55,8 +55,7 @@ def gateway_before(engine: str, folder: Path) -> Generator[World]:
         engine=EngineSettings(port=int(engine.rsplit(":", 1)[1])),
         gateway=GatewaySettings(port=free_port()),
     )
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     log = Spool(settings.spool_dir / "service-0-test", SpoolLimits(1 << 30))
     stop = threading.Event()
     thread = threading.Thread(

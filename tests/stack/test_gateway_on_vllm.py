@@ -25,6 +25,7 @@ from serving.reconciler import MAX_ATTEMPTS, Reconciler
 from serving.server import run_gateway
 from tests.fakes.lora import write_lora
 from tests.ports import free_port
+from tests.ready_store import ready_store
 from tests.unit.gateway_world import KEYS, registered
 
 pytestmark = pytest.mark.stack
@@ -102,8 +103,7 @@ def world(
         engine=EngineSettings(port=int(vllm_engine.rsplit(":", 1)[1])),
         gateway=GatewaySettings(port=free_port(), route_refresh_s=0.05),
     )
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     log = Spool(settings.spool_dir / "service-0-test", SpoolLimits(1 << 30))
     stop = threading.Event()
     thread = threading.Thread(

@@ -32,6 +32,7 @@ from loop.console.app import create_console
 from loop.console.users import add_user
 from loop.wiring import Parts
 from tests.fakes.memory_log import MemoryLog, MemorySource
+from tests.ready_store import ready_store
 
 PASSWORD = "correct horse battery"
 KEYS = Keys(receipt=(b"r",), subject=b"s")
@@ -109,8 +110,7 @@ def opened(
         console=ConsoleSettings(https=https, oidc=oidc or OidcSettings()),
         feedback=FeedbackSettings(trusted_proxies=proxies),
     )
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     log = MemoryLog()
     app = create_console(Parts(settings, store, log, MemorySource(log), KEYS))
     with TestClient(app) as client:

@@ -16,6 +16,7 @@ from core.settings import CurationSettings, EngineSettings, Settings
 from feedback.events import Message
 from feedback.store import Store
 from feedback.tables import Feedback, Interaction
+from tests.ready_store import ready_store
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
@@ -114,6 +115,5 @@ def open_world(folder: Path, **rules: Any) -> World:
     settings = Settings(
         data_dir=folder / "data", engine=EngineSettings(model=model), curation=curation
     )
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     return World(store, settings)

@@ -15,6 +15,7 @@ from curation.dataset_version import Draft, write_dataset
 from curation.table import with_column
 from feedback.store import Store
 from feedback.tables import DatasetVersion
+from tests.ready_store import ready_store
 from tests.unit.candidate_tables import START, keyed, pair, row
 
 Rows = Sequence[dict[str, Any]]
@@ -97,8 +98,7 @@ class Shelf:
 
 def open_shelf(folder: Path) -> Shelf:
     """Return an empty store and an empty folder of datasets."""
-    store = Store(f"sqlite:///{folder / 'store.db'}")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{folder / 'store.db'}")
     datasets = folder / "datasets"
     datasets.mkdir()
     return Shelf(store, datasets)

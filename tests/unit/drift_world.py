@@ -25,6 +25,7 @@ from feedback.drift_tables import FeatureWindow, Reference
 from feedback.tables import Application, Interaction
 from loop.wiring import Parts, open_parts
 from monitoring.drift.sample import Sample
+from tests.ready_store import lay_store
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -150,6 +151,7 @@ def open_world(folder: Path, **rules: Any) -> Generator[DriftWorld]:
         applications={"desk": ApplicationSettings(api_key=SecretStr("sk-desk-0123456789"))},
         drift=DriftSettings.model_validate(TEST_RULES | rules),
     )
+    lay_store(settings.store_address)
     with open_parts(settings) as parts:
         with parts.store.session() as session:
             row = session.get(Application, "desk")

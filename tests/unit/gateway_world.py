@@ -29,6 +29,7 @@ from serving.server import run_gateway
 from tests.fakes.engine import FakeEngine
 from tests.fakes.memory_log import MemoryLog
 from tests.ports import free_port
+from tests.ready_store import ready_store
 
 KEYS = Keys(receipt=(b"a key for tests",), subject=b"another")
 APPLICATION = "shop"
@@ -206,8 +207,7 @@ def open_world(
     with ExitStack() as opened:
         fakes = [opened.enter_context(FakeEngine(embeds=embeds)) for _ in range(engines)]
         settings = gateway_settings(folder, fakes, changes or {}, **log_settings)
-        store = Store(settings.store_address)
-        store.create_tables()
+        store = ready_store(settings.store_address)
         world = World(settings, fakes[0], store, log or MemoryLog(), others=fakes[1:])
         if prepare is not None:
             prepare(world)

@@ -8,6 +8,7 @@ from core.ids import new_id
 from feedback.store import Store
 from feedback.tables import Adapter
 from tests.ports import free_port
+from tests.ready_store import lay_store
 
 SETTINGS = """
 data_dir = "{folder}/data"
@@ -27,7 +28,11 @@ check_every_s = 0.05
 
 
 def write_settings_file(folder: Path) -> Path:
-    """Write `ratchet.toml` with the application `desk` and free ports; return its path."""
+    """Write `ratchet.toml` with the application `desk` and free ports, and lay its store.
+
+    Return the file's path.
+    """
+    lay_store(f"sqlite:///{folder / 'data' / 'store.db'}")
     file = folder / "ratchet.toml"
     file.write_text(
         SETTINGS.format(

@@ -20,6 +20,7 @@ from retrain.registry.shelf import shelve
 from retrain.registry.signing import open_signer
 from retrain.runs.spec import Comparison, JobResult, TrainOutcome
 from tests.fakes.lora import write_base_config, write_lora
+from tests.ready_store import ready_store
 
 OUTCOME = TrainOutcome(
     steps=40,
@@ -114,8 +115,7 @@ def open_registry(folder: Path, **options: Any) -> Generator[Registry]:
         engine=EngineSettings(model=model),
         registry=RegistrySettings(**options),
     )
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     try:
         yield Registry(settings, store)
     finally:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import text
 from sqlmodel import select
 
 from core.curation_settings import ReviewSettings
@@ -19,6 +18,7 @@ from curation.review.queue import Proposal
 from curation.review.words import Decision
 from feedback.events import Message
 from feedback.store import Store
+from tests.ready_store import ready_store
 
 APPROVE = Decision("approve")
 REJECT = Decision("reject", reason="wrong")
@@ -28,13 +28,9 @@ REJECT = Decision("reject", reason="wrong")
 def review_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store with its tables, of each database."""
     if request.param == "sqlite":
-        opened = Store(f"sqlite:///{tmp_path / 'store.db'}")
+        opened = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
     else:
-        opened = Store(request.getfixturevalue("postgresql_url"))
-        with opened.engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-    opened.create_tables()
+        opened = ready_store(request.getfixturevalue("ready_postgresql_url"))
     yield opened
     opened.close()
 

@@ -10,8 +10,8 @@ from sqlmodel import select
 
 from core.settings import FeedbackSettings
 from feedback.anomalies import Vote, mark_anomalies, odd_votes
-from feedback.store import Store
 from feedback.tables import Feedback
+from tests.ready_store import ready_store
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RULES = FeedbackSettings(burst_votes=5, burst_s=10, everything_votes=8)
@@ -76,8 +76,7 @@ def test_to_and_fro_contradicts() -> None:
 
 def test_marks_are_written_kept_and_taken_back(tmp_path: Path) -> None:
     """A look changes nothing that stands already; what is older than the window stays as it is."""
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
 
     def row(n: int, at: datetime) -> Feedback:
         return Feedback(

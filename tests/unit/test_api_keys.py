@@ -22,6 +22,7 @@ from feedback.api_keys import KeyLimits, new_key
 from feedback.key_ring import KeyRing
 from feedback.key_store import KeyWish, create_key, list_keys, revoke_key, rotate_key
 from feedback.store import Store
+from tests.ready_store import ready_store
 
 
 @pytest.fixture
@@ -40,8 +41,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def store(settings: Settings) -> Store:
     """A store without keys."""
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     return store
 
 

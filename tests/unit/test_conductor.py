@@ -28,6 +28,7 @@ from feedback.tables import (
 )
 from loop.conductor import Conductor
 from tests.fakes.memory_log import MemoryLog
+from tests.ready_store import ready_store
 from tests.unit.loop_world import add_adapters
 
 RULES = CanarySettings(
@@ -44,8 +45,7 @@ RULES = CanarySettings(
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """A store with the application `desk` and one gated and one failed adapter."""
-    opened = Store(f"sqlite:///{tmp_path}/store.db")
-    opened.create_tables()
+    opened = ready_store(f"sqlite:///{tmp_path}/store.db")
     with opened.session() as session:
         session.add(Application(name="desk"))
         session.commit()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 
 from feedback.audit import HumanAct, record
 from feedback.tables import Rollout
+from tests.ready_store import ready_store
 from tests.unit.console_story import ROLLOUT, RUN, tell
 from tests.unit.console_world import Console, opened
 
@@ -45,12 +47,23 @@ PAGES = {  # path: words that must be there
 }
 
 
+@pytest.fixture(scope="module")
+def week(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose shop has turned the loop for a week; each test gets a copy."""
+    folder = tmp_path_factory.mktemp("week")
+    store = ready_store(f"sqlite:///{folder / 'store.db'}")
+    tell(store, folder / "runs")
+    store.compact()
+    store.close()
+    return folder / "store.db"
+
+
 @pytest.fixture
-def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
-    """A console whose shop has turned the loop for a week."""
+def console(tmp_path: Path, week: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
+    """A console of that shop."""
     monkeypatch.setattr("loop.console.passwords.LOG2_COST", 12)
+    copyfile(week, tmp_path / "store.db")
     with opened(tmp_path) as console:
-        tell(console.store, tmp_path / "runs")
         yield console
 
 

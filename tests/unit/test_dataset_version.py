@@ -26,6 +26,7 @@ from curation.table import Table, with_column
 from feedback.store import Store
 from feedback.tables import DatasetMember, DatasetVersion
 from retrain.examples import load_split
+from tests.ready_store import ready_store
 from tests.unit.candidate_tables import START, keyed, pair, row
 
 FACTS: dict[str, Any] = {
@@ -47,8 +48,7 @@ FACTS: dict[str, Any] = {
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """Give an empty store."""
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
     yield store
     store.close()
 
@@ -207,8 +207,7 @@ def test_card_tells_people_what_is_in_it(store: Store, folder: Path) -> None:
 
 def test_hash_depends_on_content_alone(store: Store, folder: Path, tmp_path: Path) -> None:
     """The same examples in another place have the same hash; one changed word has another."""
-    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
-    other.create_tables()
+    other = ready_store(f"sqlite:///{tmp_path / 'other.db'}")
     there = tmp_path / "there"
     there.mkdir()
     first = write_dataset(store, folder, draft())

@@ -21,6 +21,7 @@ from feedback.log.protocol import NewRecord
 from feedback.store import Store
 from feedback.tables import Interaction
 from tests.fakes.memory_log import MemoryLog, MemorySource
+from tests.ready_store import ready_store
 from tests.unit.ingest_world import (
     effective,
     interaction,
@@ -40,8 +41,7 @@ def log() -> MemoryLog:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """An empty store."""
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
     yield store
     store.close()
 

@@ -23,12 +23,12 @@ from core.settings import (
 )
 from feedback.log.protocol import NewRecord
 from feedback.log.spool import Spool, SpoolLimits
-from feedback.store import Store
 from loop import doctor, ports
 from loop.check import Check
 from loop.doctor import checks, render
 from loop.ports import engine_check, gateway_check
 from serving.hardware import Hardware
+from tests.ready_store import ready_store
 
 GOOD_KEY = SecretStr("k" * 24)
 READY = b'{"status":"ready","routes":true,"engine":true,"unlogged":0}'
@@ -100,8 +100,7 @@ def test_a_fresh_checkout_has_notes_but_no_doctor_fails(tmp_path: Path) -> None:
 def test_the_store_and_the_log_of_a_running_service_are_right(tmp_path: Path) -> None:
     """Both are opened beside whoever else has them open."""
     settings = Settings(data_dir=tmp_path)
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     log = Spool(settings.spool_dir / "service-0-test", SpoolLimits(settings.log.max_bytes))
     log.append([NewRecord("ratchet.feedback.v1", "k", b"{}")])
     try:

@@ -20,6 +20,7 @@ from feedback.receipts import Receipt, sign
 from feedback.repeats import Repeats
 from feedback.store import Store
 from feedback.tables import Feedback
+from tests.ready_store import ready_store
 from tests.unit.test_feedback_routes import KEYS, Service, receipt, running
 from tests.unit.test_feedback_routes import settings as settings  # the fixture
 
@@ -200,8 +201,7 @@ async def test_only_the_newest_ids_are_remembered() -> None:
 
 async def test_a_new_gateway_knows_the_ids_of_the_store(tmp_path: Path) -> None:
     """So that a restart does not make a conflict a second vote."""
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
     with store.session() as session:
         event = fact("c", 4)
         row = {name: getattr(event, name) for name in event.__struct_fields__ if name != "schema"}

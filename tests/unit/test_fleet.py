@@ -20,6 +20,7 @@ from feedback.tables import AdapterReplica, Application, EngineReplica
 from serving.engine_list import EngineList
 from serving.fleet import pinned_adapters, reconcile_fleet
 from tests.fakes.engine import FakeEngine
+from tests.ready_store import ready_store
 from tests.unit.gateway_world import registered
 
 LIVE = "shop--v1"
@@ -65,9 +66,8 @@ def world(tmp_path: Path) -> Iterator[World]:
                 discover_every_s=0.05,
             ),
         )
-        store = Store(settings.store_address)
+        store = ready_store(settings.store_address)
         opened.callback(store.close)
-        store.create_tables()
         with store.session() as session:
             session.add(registered(LIVE, "shop", str(folder)))
             session.add(Application(name="shop", live_adapter=LIVE))

@@ -31,6 +31,7 @@ from feedback.positions import rewind
 from feedback.store import Store
 from feedback.tables import Application, Feedback, Interaction, LogOffset
 from tests.fakes.memory_log import MemoryLog, MemorySource
+from tests.ready_store import ready_store
 from tests.unit.ingest_world import (
     NOW,
     effective,
@@ -55,8 +56,7 @@ def log() -> MemoryLog:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """An empty store."""
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
     yield store
     store.close()
 

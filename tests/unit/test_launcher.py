@@ -28,6 +28,7 @@ from serving.hardware import detect
 from serving.launcher import SOURCE_ROOT, Command, engine_command, run_engine
 from tests.fakes.engine import FakeEngine
 from tests.ports import free_port
+from tests.ready_store import ready_store
 
 
 def engine_settings(folder: Path, **engine: object) -> Settings:
@@ -66,8 +67,7 @@ def is_running(pid: int) -> bool:
 def serving(settings: Settings, command: Command) -> Generator[list[float]]:
     """Run the engine in a thread until the block ends; give the times at which it was ready."""
     stop, ready = threading.Event(), list[float]()
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     thread = threading.Thread(
         target=serve_engine,
         args=(settings, store, stop),
@@ -112,8 +112,7 @@ def test_an_engine_that_dies_at_once_tells_why(tmp_path: Path) -> None:
     """The error carries the code and the last lines of the engine's log."""
     settings = engine_settings(tmp_path)
     stop = threading.Event()
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     with pytest.raises(EngineUnavailable, match="no room for the model") as caught:
         serve_engine(
             settings,
@@ -131,8 +130,7 @@ def test_an_engine_that_never_gets_ready_is_given_up(tmp_path: Path) -> None:
     settings = engine_settings(tmp_path, start_timeout_s=0.5)
     pid_file = tmp_path / "pid"
     code = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     with pytest.raises(EngineUnavailable, match="start_timeout_s"):
         serve_engine(
             settings, store, threading.Event(), command=Command((sys.executable, "-c", code), {})
@@ -171,8 +169,7 @@ def test_a_killed_launcher_leaves_no_engine(tmp_path: Path) -> None:
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     """The error says which port and which setting to change."""
     settings = engine_settings(tmp_path)
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     with socket.socket() as other:
         other.bind((settings.engine.host, settings.engine.port))
         other.listen()
@@ -191,8 +188,7 @@ def test_engines_of_others_are_kept_right_and_not_started(tmp_path: Path) -> Non
                 model=tmp_path / "nowhere", replicas=(engine.url,), reconcile_every_s=0.02
             ),
         )
-        store = Store(settings.store_address)
-        store.create_tables()
+        store = ready_store(settings.store_address)
         stop = threading.Event()
         thread = threading.Thread(target=serve_engine, args=(settings, store, stop))
         thread.start()

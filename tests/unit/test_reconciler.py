@@ -19,6 +19,7 @@ from feedback.tables import Adapter, AdapterReplica, Application, Rollout, Run
 from serving.engine_client import EngineClient
 from serving.reconciler import MAX_ATTEMPTS, Reconciler, is_due
 from tests.fakes.engine import FakeEngine
+from tests.ready_store import ready_store
 
 
 @dataclass
@@ -93,8 +94,7 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
     with FakeEngine() as engine:
         async with EngineClient(engine.url) as client:
             yield World(tmp_path, store, engine, client, Reconciler(store, client))

@@ -11,9 +11,9 @@ from sqlmodel import Session
 
 from core.errors import DataError, GateError, NotFoundError, RequestError, StateError
 from core.files import folder_sha256
-from feedback.store import Store
 from feedback.tables import Adapter
 from retrain.registry import ledger
+from tests.ready_store import ready_store
 
 PASSED = {"decision": "pass", "reasons": ["better"]}
 FAILED = {"decision": "fail", "reasons": ["held-out loss 2 is over 1"]}
@@ -22,8 +22,7 @@ FAILED = {"decision": "fail", "reasons": ["held-out loss 2 is over 1"]}
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
     """Give a session on an empty store."""
-    store = Store(f"sqlite:///{tmp_path}/store.db")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{tmp_path}/store.db")
     with store.session() as opened:
         yield opened
     store.close()

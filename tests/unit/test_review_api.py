@@ -24,6 +24,7 @@ from feedback.key_ring import KeyRing
 from feedback.key_store import KeyWish, create_key
 from feedback.store import Store
 from loop.review_api import review_handlers
+from tests.ready_store import ready_store
 
 QUESTION = (Message("user", "where?"), Message("assistant", "there"))
 
@@ -67,8 +68,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         },
         review=ReviewSettings(calibration_share=0.0),
     )
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     desk, callers = ReviewDesk(store, settings), KeyRing(settings, store)
     desk.fill("desk", [Proposal(f"c{n}", f"i{n}", QUESTION, ("novel",)) for n in range(2)])
     app = Litestar(review_handlers(desk, callers), csrf_config=CSRFConfig(secret="s" * 32))

@@ -14,14 +14,14 @@ from curation.review.exchange import Told
 from curation.review.handover import TakenBack, hand_out, take_back
 from curation.review.words import Decision, ReviewVerdict
 from feedback.store import Store
+from tests.ready_store import ready_store
 from tests.unit.review_items import ANSWER, ORIGINAL, compared, correction, desk_of, known, proposal
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """A store with its tables."""
-    opened = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    opened.create_tables()
+    opened = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
     yield opened
     opened.close()
 

@@ -14,8 +14,8 @@ from core.curation_settings import ReviewSettings
 from core.ids import new_id
 from curation.review.sampling import Light, sample
 from curation.review.signals import light_rows
-from feedback.store import Store
 from feedback.tables import Feedback
+from tests.ready_store import ready_store
 from tests.unit.candidate_tables import row, table_of
 
 NONE = {"random_share": 0.0, "uncertain_share": 0.0, "disputed_share": 0.0, "novel_share": 0.0}
@@ -113,8 +113,7 @@ def test_nobody_is_chosen_twice_nor_more_than_there_is_room(rows: list[Light], r
 
 def test_votes_and_doubts_of_candidates_are_gathered(tmp_path: Path) -> None:
     """Only votes that still count; a rating of three is neither for nor against."""
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
 
     def vote(**columns: Any) -> Feedback:
         kind = "rating" if "rating" in columns else "thumbs"

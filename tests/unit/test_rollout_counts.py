@@ -14,10 +14,10 @@ from sqlmodel import Session
 
 from core.settings import CanarySettings
 from core.sticky import position
-from feedback.store import Store
 from feedback.tables import Feedback, Interaction, Rollout
 from monitoring.arms import ArmCounts, RolloutCounts, StepCounts
 from monitoring.counts import count_rollout
+from tests.ready_store import ready_store
 
 RULES = CanarySettings(shares=(0.1, 0.2, 0.5), latency_over_s=10.0)
 BEGAN = datetime(2025, 3, 1, 9, 0, tzinfo=UTC)
@@ -33,8 +33,7 @@ ROLLOUT = Rollout(
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
     with store.session() as session:
         yield session
     store.close()

@@ -20,6 +20,7 @@ from monitoring.arms import ArmCounts, RolloutCounts, StepCounts, counts_to_dict
 from monitoring.explanation import explain, explain_verdict
 from monitoring.report import MAX_RECORDS, read_forecasts, write_rollout_report
 from monitoring.verdict import judge, judge_watch
+from tests.ready_store import ready_store
 
 RULES = CanarySettings(
     shares=(0.1, 0.5),
@@ -34,8 +35,7 @@ EVIL = '<script>alert("x")</script>'
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
     yield store
     store.close()
 

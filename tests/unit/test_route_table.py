@@ -15,6 +15,7 @@ from feedback.store import Store
 from feedback.tables import AdapterReplica, Application, Rollout
 from serving.route_table import RouteTable, Snapshot
 from serving.routing import Pin, Route
+from tests.ready_store import ready_store
 from tests.unit.gateway_world import registered
 
 ENGINE = "http://127.0.0.1:1"
@@ -24,8 +25,7 @@ ENGINES = (ENGINE, OTHER)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    opened.create_tables()
+    opened = ready_store(f"sqlite:///{tmp_path / 'store.db'}")
     yield opened
     opened.close()
 

@@ -27,6 +27,7 @@ from loop.jobs import NOTHING, Job, jobs_of
 from loop.leadership import Term, fenced, leader_of
 from loop.scheduler import LONGEST_MESSAGE, run_job, run_scheduler
 from loop.wiring import Parts, open_parts
+from tests.ready_store import lay_store
 from tests.unit.loop_world import write_settings_file
 
 TERM = Term(1, "host:1")
@@ -40,6 +41,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
         applications={"desk": ApplicationSettings(api_key=SecretStr("key"))},
         scheduler=SchedulerSettings(take_over_every_s=0.05, check_every_s=0.05),
     )
+    lay_store(settings.store_address)
     with open_parts(settings) as parts:
         yield parts
 

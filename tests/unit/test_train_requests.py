@@ -18,6 +18,7 @@ from feedback.tables import Adapter, DatasetVersion, Run
 from retrain.recipe import load_recipe
 from retrain.runs.assembly import TrainRequest, job_for
 from retrain.runs.runner import resume_run, train_adapter
+from tests.ready_store import ready_store
 
 REQUEST = TrainRequest("desk", "desk--d1", "full", None, "sft-lora", "by_hand: test", "ann")
 
@@ -25,8 +26,7 @@ REQUEST = TrainRequest("desk", "desk--d1", "full", None, "sft-lora", "by_hand: t
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """Give a store with one dataset version."""
-    opened = Store(f"sqlite:///{tmp_path}/store.db")
-    opened.create_tables()
+    opened = ready_store(f"sqlite:///{tmp_path}/store.db")
     with opened.session() as session:
         session.add(
             DatasetVersion(

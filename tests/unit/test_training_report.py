@@ -26,6 +26,7 @@ from retrain.watching.health import Finding
 from retrain.watching.page import Page, Part, Table, as_html, as_markdown
 from retrain.watching.reporting import report_ended_run, report_run
 from retrain.watching.system import Sample
+from tests.ready_store import ready_store
 from tests.unit.test_training_trackers import RESULT, TrackersSettings, make_job
 
 OVERFIT = Finding("overfitting", "warning", 30, "it rose | a lot", "fewer epochs", "guide")
@@ -36,8 +37,7 @@ LOST = Finding("not_a_number", "stop", 31, "loss is nan at step 31", "lower it",
 def shop(tmp_path: Path) -> Iterator[tuple[Store, Settings, Path]]:
     """Give a store, settings with a price, and the folder of a run in it."""
     settings = Settings(data_dir=tmp_path, costs=CostSettings(usd_per_hour=36.0))
-    store = Store(settings.store_address)
-    store.create_tables()
+    store = ready_store(settings.store_address)
     folder = settings.folder("runs") / "r1"
     with store.session() as session:
         session.add(

@@ -11,7 +11,6 @@ from sqlmodel import Session, select
 
 from core.settings import RetrainSettings
 from feedback.drift_tables import DriftReport
-from feedback.store import Store
 from feedback.tables import Adapter, Application, TrainingRequest
 from retrain.drift_reports import answer_reports
 from retrain.evaluations import evaluations_of, kept
@@ -20,6 +19,7 @@ from retrain.ratings import read_ratings, read_score
 from retrain.signals import Signals, read_signals
 from retrain.situation import Drift, Measure, Tally
 from retrain.state import live_adapter
+from tests.ready_store import ready_store
 from tests.unit.policy_world import DAY, NOW, add_adapter, answer, rate, say
 
 RULES = RetrainSettings(rating_min=10)
@@ -29,8 +29,7 @@ BORN = NOW - 30 * DAY  # the live adapter's first answers
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
     """Give a session on a store with a live adapter."""
-    store = Store(f"sqlite:///{tmp_path}/store.db")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{tmp_path}/store.db")
     with store.session() as opened:
         opened.add(Application(name="desk"))
         opened.commit()

@@ -12,13 +12,13 @@ import pytest
 from sqlmodel import Session
 
 from core.settings import EngineSettings, ErasureSettings, RetrainSettings, Settings
-from feedback.store import Store
 from feedback.tables import Application, Rollout
 from retrain.policy import decide
 from retrain.runs.attending import attended
 from retrain.signals import Signals
 from retrain.situation import Drift, Failures, Measure, State, Tally
 from retrain.state import live_adapter, read_state
+from tests.ready_store import ready_store
 from tests.unit.policy_world import DAY, NOW, add_adapter, add_dataset, add_run
 
 SETTINGS = Settings(engine=EngineSettings(model=Path("models/base")))
@@ -27,8 +27,7 @@ SETTINGS = Settings(engine=EngineSettings(model=Path("models/base")))
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
     """Give a session on a store that knows the application `desk`."""
-    store = Store(f"sqlite:///{tmp_path}/store.db")
-    store.create_tables()
+    store = ready_store(f"sqlite:///{tmp_path}/store.db")
     with store.session() as opened:
         opened.add(Application(name="desk"))
         opened.commit()
