@@ -120,35 +120,6 @@ def assert_same(found: Path, expected: Path) -> None:
         assert one == pytest.approx(theirs[name], abs=2e-3), name
 
 
-@pytest.mark.parametrize(
-    "plan",
-    [Parallel(2, "zero1", starter="accelerate"), Parallel(2, "zero3")],
-    ids=lambda plan: plan.strategy,
-)
-def test_a_divided_training_ends_with_the_weights_of_one(
-    workshop: Workshop, alone: Path, plan: Parallel
-) -> None:
-    """Whichever launcher starts it; what it was told lies in its folder, with sources."""
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    folder = train(workshop, plan.strategy, plan)
-    adapter = folder / ADAPTER_FOLDER
-    assert_same(adapter / WEIGHTS_FILE, alone / ADAPTER_FOLDER / WEIGHTS_FILE)
-    assert '"sources"' in (folder / "parallel.json").read_text()
-    base = AutoModelForCausalLM.from_pretrained(workshop.settings.engine.model)
-    loaded: Any = PeftModel.from_pretrained(base, str(adapter))
-    assert loaded.peft_config["default"].r == 4
-
-
-def test_full_fine_tuning_is_divided_and_offloaded(workshop: Workshop) -> None:
-    """Weights, gradients and states of the whole model; it is saved in one piece."""
-    one = train(workshop, "full-alone", ALONE, "sft-full")
-    two = train(workshop, "full-divided", Parallel(2, "zero3", offload=True), "sft-full")
-    name = f"{MODEL_FOLDER}/model.safetensors"
-    assert_same(two / name, one / name)
-
-
 def test_a_run_whose_launcher_is_killed_fails_whole_and_goes_on(
     workshop: Workshop, alone: Path
 ) -> None:
@@ -199,10 +170,39 @@ def test_a_run_one_of_whose_processes_is_killed_fails_whole_and_goes_on(
     assert_same(folder / ADAPTER_FOLDER / WEIGHTS_FILE, alone / ADAPTER_FOLDER / WEIGHTS_FILE)
 
 
+@pytest.mark.parametrize(
+    "plan",
+    [Parallel(2, "zero1", starter="accelerate"), Parallel(2, "zero3")],
+    ids=lambda plan: plan.strategy,
+)
+def test_a_divided_training_ends_with_the_weights_of_one(
+    workshop: Workshop, alone: Path, plan: Parallel
+) -> None:
+    """Whichever launcher starts it; what it was told lies in its folder, with sources."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder = train(workshop, plan.strategy, plan)
+    adapter = folder / ADAPTER_FOLDER
+    assert_same(adapter / WEIGHTS_FILE, alone / ADAPTER_FOLDER / WEIGHTS_FILE)
+    assert '"sources"' in (folder / "parallel.json").read_text()
+    base = AutoModelForCausalLM.from_pretrained(workshop.settings.engine.model)
+    loaded: Any = PeftModel.from_pretrained(base, str(adapter))
+    assert loaded.peft_config["default"].r == 4
+
+
+def test_full_fine_tuning_is_divided_and_offloaded(workshop: Workshop) -> None:
+    """Weights, gradients and states of the whole model; it is saved in one piece."""
+    one = train(workshop, "full-alone", ALONE, "sft-full")
+    two = train(workshop, "full-divided", Parallel(2, "zero3", offload=True), "sft-full")
+    name = f"{MODEL_FOLDER}/model.safetensors"
+    assert_same(two / name, one / name)
+
+
 @pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
 @pytest.mark.parametrize("offload", [False, True])
 def test_deepspeed_takes_its_configuration(strategy: Strategy, offload: bool) -> None:
-    """Its own class reads it, offline: unknown keys and values that contradict are errors there."""
+    """Its own class reads it, offline: an unknown key in the stage's table is an error there."""
     from deepspeed.runtime.config import DeepSpeedConfig
 
     plan = Parallel(1, strategy, offload=offload)
