@@ -13,16 +13,15 @@ from retrain.parallel.plan import Parallel
 from retrain.recipe import Recipe
 from retrain.recipe_rules import Method, Trainer
 
-# What trains to the same weights in two processes as in one. Source: tests/stack.
-BY_SEVERAL: frozenset[Trainer] = frozenset({"sft", "dpo", "kto", "reward"})
+# What trained to the same weights in two processes as in one.
+BY_SEVERAL: frozenset[Trainer] = frozenset({"sft"})
 BY_DIVIDING: frozenset[Trainer] = frozenset({"sft"})
 METHODS: dict[Strategy, frozenset[Method]] = {
-    "zero1": frozenset({"lora", "full"}),
-    "zero2": frozenset({"lora", "full"}),
-    "zero3": frozenset({"lora", "full"}),
-    "fsdp": frozenset({"lora"}),
+    "zero1": frozenset(),
+    "zero2": frozenset({"lora"}),
+    "zero3": frozenset({"lora"}),
+    "fsdp": frozenset(),
 }
-LEAST_KTO_BATCH = 2  # each answer is held against another prompt of its batch
 
 
 def parallel_faults(parallel: Parallel, recipe: Recipe) -> list[str]:
@@ -34,20 +33,12 @@ def parallel_faults(parallel: Parallel, recipe: Recipe) -> list[str]:
 
 
 def _of_settings(parallel: Parallel) -> Iterator[str]:
-    if parallel.offload and parallel.strategy == "ddp":
+    if parallel.offload:
+        yield "launchers.offload is true, which was never tried: set it to false"
+    if parallel.strategy != "ddp" and parallel.processes == 1:
         yield (
-            "launchers.offload is true, and strategy ddp divides nothing that could be offloaded: "
-            "set launchers.strategy to zero2 or zero3, or offload to false"
-        )
-    if parallel.strategy == "fsdp" and parallel.processes == 1:
-        yield (
-            "launchers.strategy is fsdp with one process, which has nobody to divide with: use "
-            "more processes, or zero3 with offload"
-        )
-    if parallel.starter == "accelerate" and parallel.started and parallel.processes == 1:
-        yield (
-            "launchers.starter is accelerate, which starts one process without a rank: set it to "
-            "torchrun"
+            f"launchers.strategy is {parallel.strategy} with one process, which has nobody to "
+            "divide with: use more processes, or ddp"
         )
 
 
@@ -61,13 +52,7 @@ def _of_trainer(parallel: Parallel, recipe: Recipe) -> Iterator[str]:
     elif parallel.processes > 1 and trainer not in BY_SEVERAL:
         yield (
             f"trainer {trainer} was never tried in several processes ({parallel.processes} are "
-            "asked for), where its groups of answers would be spread over them: use one"
-        )
-    if parallel.processes > 1 and trainer == "kto" and recipe.batch_size < LEAST_KTO_BATCH:
-        yield (
-            f"each of {parallel.processes} processes has a batch of {recipe.batch_size}, and kto "
-            f"needs {LEAST_KTO_BATCH}: raise batch_size, or make gradient_accumulation a multiple "
-            f"of {parallel.processes}"
+            "asked for): use one"
         )
 
 
@@ -75,11 +60,8 @@ def _of_method(parallel: Parallel, recipe: Recipe) -> Iterator[str]:
     strategy, method = parallel.strategy, recipe.method
     if strategy == "ddp" or method in METHODS[strategy]:
         return
-    if method == "full":
-        yield f"method full is not divided by {strategy} here: set launchers.strategy to zero3"
-        return
-    known = " or ".join(sorted(METHODS[strategy], reverse=True))
+    known = " or ".join(f"method {name}" for name in sorted(METHODS[strategy]))
     yield (
-        f"launchers.strategy is {strategy}, which method {method} was never tried with: use method "
-        f"{known}, or strategy ddp"
+        f"launchers.strategy is {strategy}, which method {method} was never tried with: use "
+        f"{known or 'strategy zero2 or zero3 with lora'}, or strategy ddp"
     )

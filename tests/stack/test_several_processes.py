@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
 
 from core.errors import TrainingError
 from core.launcher_settings import LaunchersSettings, LocalSettings
-from retrain.parallel.plan import Parallel
-from retrain.parallel.starting import module_arguments
-from retrain.registry.servable import WEIGHTS_FILE
 from retrain.runs.cancelling import Cancellation
 from retrain.runs.checkpoints import newest_complete
 from retrain.runs.progress import TrainProgress, read_all
 from retrain.runs.runner import cancel_run, resume_run, train_adapter
-from retrain.runs.spec import ADAPTER_FOLDER, CHECKPOINT_FOLDER
-from tests.preference_world import job, make_dataset, quick_recipe
+from retrain.runs.spec import CHECKPOINT_FOLDER
 from tests.training_world import Workshop, make_tiny_model, open_workshop, weights
-
-ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
 
@@ -90,47 +81,6 @@ def test_batches_that_two_cannot_share_are_refused_before_there_is_a_run(pair: W
     with pytest.raises(TrainingError, match=r"batch_size 5 can be shared by 2 processes"):
         pair.train(pair.request(recipe=recipe))
     assert pair.runs() == before
-
-
-PREFERENCES = ("dpo-lora", "kto-lora", "reward-lora")
-
-
-@pytest.fixture(scope="module")
-def preferences(
-    alone: Workshop, tmp_path_factory: pytest.TempPathFactory
-) -> dict[int, dict[str, Path]]:
-    """Give the folders of runs that learn from pairs and labels, by processes and by recipe."""
-    dataset = make_dataset(tmp_path_factory.mktemp("preferences") / "desk--d9")
-    found: dict[int, dict[str, Path]] = {}
-    for processes in (1, 2):
-        found[processes] = {}
-        for name in PREFERENCES:
-            folder = tmp_path_factory.mktemp(f"{name}-{processes}")
-            recipe = quick_recipe(name, {"batch_size": 4, "gradient_accumulation": 2, "epochs": 1})
-            spec = job(alone.settings.engine.model, dataset, recipe, evaluated=False, threads=2)
-            spec.write(folder)
-            found[processes][name] = folder
-        start = [*module_arguments(Parallel(processes))[:-1], "tests.stack.several_runs"]
-        command = [sys.executable, *start, *map(str, found[processes].values())]
-        subprocess.run(command, check=True, capture_output=True, cwd=ROOT, timeout=300)
-    return found
-
-
-@pytest.mark.parametrize("name", PREFERENCES)
-def test_preferences_are_learnt_by_two_processes_as_by_one(
-    preferences: dict[int, dict[str, Path]], name: str
-) -> None:
-    """KTO holds answers against the prompts of all processes: its numbers differ a little."""
-    one, two = (preferences[processes][name] for processes in (1, 2))
-    close = 0.05 if name == "kto-lora" else 1e-3
-    assert losses(read_all(two)) == pytest.approx(losses(read_all(one)), rel=close)
-    ours, theirs = (load_file(folder / ADAPTER_FOLDER / WEIGHTS_FILE) for folder in (two, one))
-    assert {key: value.shape for key, value in ours.items()} == {
-        key: value.shape for key, value in theirs.items()
-    }
-    if name != "kto-lora":
-        for key, value in ours.items():
-            assert value == pytest.approx(theirs[key], abs=2e-3), key
 
 
 def losses(told: list[TrainProgress]) -> list[float]:

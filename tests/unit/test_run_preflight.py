@@ -146,8 +146,8 @@ def test_deepspeed_that_is_not_installed_is_told(
     """With how to install it here; another place may have it."""
     write(spec, ROWS)
     monkeypatch.setattr(preflight, "find_spec", lambda _name: None)  # pyright: ignore[reportUnknownLambdaType]
-    divided = replace(spec, parallel=Parallel(2, "zero1"))
-    with pytest.raises(TrainingError, match=r"strategy is zero1.*ratchet-llm\[deepspeed\]"):
+    divided = replace(spec, parallel=Parallel(2, "zero3"))
+    with pytest.raises(TrainingError, match=r"strategy is zero3.*ratchet-llm\[deepspeed\]"):
         check_before_run(divided, recipe(), settings)
     elsewhere = settings.model_copy(update={"retrain": RetrainSettings(launcher="slurm")})
     check_before_run(divided, recipe(), elsewhere)
