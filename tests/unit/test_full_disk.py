@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from core.errors import TrainingError
+from retrain.launchers.local import LocalLauncher
 from retrain.recipe import load_recipe
 from retrain.runs import full_disk
 from retrain.runs.full_disk import (
@@ -98,17 +100,21 @@ def test_words_name_file_folder_bytes_and_mend(
     assert "`ratchet resume run-1`" in told
     named = as_full_disk(OSError(errno.ENOSPC, "full", "/elsewhere/adapter"), folder)
     assert "the disk is full: /elsewhere/adapter could not" in str(named)
-    monkeypatch.setattr(full_disk.shutil, "disk_usage", lambda _: Usage(free=1_000_000))
+    monkeypatch.setattr(full_disk.shutil, "disk_usage", little)
     assert " has 1.0 MB free and a checkpoint takes up to 63.0 MB: make room" in full_disk_words(
         folder
     )
 
 
-class Usage:
+class Usage(NamedTuple):
     """What a disk has."""
 
-    def __init__(self, free: int) -> None:
-        self.free = free
+    free: int
+
+
+def little(_: Path) -> Usage:
+    """Return a megabyte."""
+    return Usage(free=1_000_000)
 
 
 def test_a_reserve_makes_room_for_last_words(folder: Path) -> None:
@@ -151,3 +157,14 @@ def test_a_half_written_line_does_not_spoil_the_next(folder: Path) -> None:
         after.tell(TrainProgress("train", step=8, resumed_from=8))
         after.tell(TrainProgress("train", step=9))
     assert [one.step for one in read_all(folder)] == [1, 8, 9]
+
+
+def test_a_job_whose_disk_is_full_tells_its_launcher(folder: Path) -> None:
+    """The real process, before it loads anything: its words come by its folder."""
+    keep_reserve(folder)
+    (folder / FILE).symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=r"run run-1 failed: .*the disk is full: "):
+        LocalLauncher().run(folder, lambda _: None, lambda: False)
+    assert last_words(folder) is not None
+    assert not (folder / RESERVE_FILE).exists()
+    assert "the disk is full" in (folder / "job.log").read_text()

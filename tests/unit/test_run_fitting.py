@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -156,7 +156,7 @@ def test_an_increment_learns_what_is_new(spec: JobSpec) -> None:
 
 
 @contextmanager
-def room(monkeypatch: pytest.MonkeyPatch, free_gb: float, whole_gb: float) -> Iterator[None]:
+def room(monkeypatch: pytest.MonkeyPatch, free_gb: float, whole_gb: float) -> Generator[None]:
     """Let this machine have so much memory."""
     with monkeypatch.context() as patch:
         given = Room(free_gb * 1e9, whole_gb * 1e9, "this machine")
