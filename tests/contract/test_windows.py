@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import event
+from sqlalchemy import event, func, text
 from sqlmodel import select
 from typer.testing import CliRunner
 
@@ -27,6 +27,7 @@ from feedback.erasure import Person, open_erasure
 from feedback.events import Message
 from feedback.tables import Adapter, Application, DatasetVersion, Feedback, Interaction, Rollout
 from loop.cli import app
+from loop.drift_job import check_drift
 from loop.erasing import carry_out
 from loop.window_job import collect_windows
 from loop.wiring import Parts, open_parts
@@ -38,6 +39,7 @@ from tests.unit.loop_world import write_settings_file
 START = utc_now() - timedelta(hours=20)
 KNOWN = ("where is my parcel number", "send the invoice again for order")
 FRESH = "quarzglimmer und feldspat im granitgestein bestimmen, probe"
+COPIED = ("id", "event_id", "started_at")  # with a number
 RULES: dict[str, Any] = {
     "window_interactions": 60,
     "sample_rows": 40,
@@ -264,6 +266,46 @@ def test_the_cost_of_a_window_does_not_grow_with_traffic(here: Parts) -> None:
         assert (made.window.rows, made.window.sampled_rows) == (60, 40)
         assert read_features(Path(made.window.path)).num_rows == 40
     assert queries[1] == queries[2]  # the first made a reference, too
+
+
+def test_the_cost_of_a_window_and_its_check_is_flat_to_a_hundred_thousand(here: Parts) -> None:
+    """No more statements, and of no more rows: the newest of them are found by an index."""
+    talk(here, 60)
+    look(here)  # makes the reference
+    told: list[tuple[int, int]] = []
+    for hour, times in ((1, 1), (2, 1_667)):
+        talk(here, 60, hour=hour)
+        multiply(here, START + timedelta(hours=hour), times)
+        statements: list[str] = []
+        counter = event.listens_for(here.store.engine, "before_cursor_execute")(
+            lambda *arguments, seen=statements: seen.append(arguments[2])
+        )
+        [made] = look(here)
+        collecting = len(statements)
+        assert check_drift(here).startswith("1 windows checked")
+        event.remove(here.store.engine, "before_cursor_execute", counter)
+        assert made.window is not None
+        assert (made.window.rows, made.window.sampled_rows) == (60, 40)
+        told.append((collecting, len(statements) - collecting))
+    (collecting, checking), (collecting_many, checking_many) = told
+    assert collecting_many == collecting
+    assert checking_many <= checking + 6  # which ask for the report of the window before
+    with here.store.session() as session:
+        assert session.exec(select(func.count()).select_from(Interaction)).one() > 100_000
+
+
+def multiply(parts: Parts, since: datetime, times: int) -> None:
+    """Copy the interactions since then, milliseconds apart, until there are so many times more."""
+    columns = [name for name in Interaction.model_fields if name not in COPIED]
+    copied = text(
+        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {times}) "
+        f"INSERT INTO interaction (id, event_id, started_at, {', '.join(columns)}) "
+        "SELECT id || '-' || i, event_id || '-' || i, strftime('%Y-%m-%d %H:%M:%f000', "
+        f"started_at, '+' || (i * 0.001) || ' seconds'), {', '.join(columns)} "
+        "FROM interaction, n WHERE started_at >= :since"
+    )
+    with parts.store.engine.begin() as connection:
+        connection.execute(copied, {"since": f"{since:%Y-%m-%d %H:%M:%S.%f}"})
 
 
 def test_a_few_interactions_wait_until_they_are_old(here: Parts) -> None:
