@@ -15,7 +15,6 @@ import structlog
 from coverage import Coverage
 
 from core.settings import FILE_VARIABLE, EngineSettings, Settings
-from serving.launcher import run_engine
 from tests.ports import free_port
 
 MODEL_VARIABLE = "RATCHET_TEST_MODEL"
@@ -137,6 +136,8 @@ def vllm_engine(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 @contextmanager
 def running_engine(model: Path, folder: Path, arguments: tuple[str, ...]) -> Generator[str]:
     """Give the URL of a real vLLM that serves `model` until the end."""
+    from serving.launcher import run_engine  # here no pure module is imported before it is measured
+
     settings = Settings(
         data_dir=folder,
         engine=EngineSettings(
