@@ -1,7 +1,7 @@
 """What the first visitor of a console would wait for, done beside its start.
 
 Some modules are loaded when they are needed, and templates compiled when they are shown: together
-some seconds on a busy machine. The process does so in a thread of its own; who comes before that has
+some seconds on a busy machine. The process does so in a thread; who comes before that has
 ended waits as without it. Knows no page.
 """
 
