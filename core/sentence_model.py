@@ -1,6 +1,7 @@
-"""Sentences by a sentence-transformer's folder: texts in, vectors of length 1 out.
+"""Texts as points, near each other when they are alike: the one interface, and a model behind it.
 
-What curation's semantic dedupe and monitoring's windows share. Torch and transformers are reached
+What curation's semantic dedupe and monitoring's windows share; each has hashes of its own beside
+it, of words or of letters, which need no model. Torch and transformers are reached
 here only, and only when the first text comes: whoever imports this module stays small. Knows
 nothing of what the texts are.
 """
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,14 @@ Floats = npt.NDArray[np.float32]
 
 BATCH_TEXTS = 64  # run at once; on 2 cores 32 took a quarter longer, 128 gained nothing
 DEFAULT_MAX_TOKENS = 256  # where a folder does not say: a sentence-transformer's usual limit
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors of length 1; the same text into the same, whatever its batch."""
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """Return the vectors: N × D, float32."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,24 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from core.sentence_model import TransformerEmbedder
+from core.sentence_model import Embedder, TransformerEmbedder
 from curation.features import Floats, term_counts
 
 __all__ = ["Embedder", "HashingEmbedder", "TransformerEmbedder"]
 
 HASH_DIMENSIONS = 512
-
-
-class Embedder(Protocol):
-    """Turns texts into vectors of length 1; the same text into the same, whatever its batch."""
-
-    def embed(self, texts: Sequence[str]) -> Floats:
-        """Return the vectors: N × D, float32."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""DETECT: prompts as points, near each other when they are alike; the one interface to encoders.
+"""DETECT: prompts as points, near each other when they are alike.
 
 Texts in, one vector of length 1 each out. `SentenceEncoder` runs a sentence-transformer and knows
 meanings; `HashingEncoder` needs no model and knows spelling. Which of them: `monitoring.encoder`.
@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.monitoring_settings import MonitoringSettings
-from core.sentence_model import TransformerEmbedder
+from core.sentence_model import Embedder, Floats, TransformerEmbedder
 
-Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint64]
 
 DIMENSIONS = 256  # of hashes; a byte of the hash
@@ -28,16 +27,12 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing, Knuth volume 3, secti
 _MIX = np.uint64(0xFF51AFD7ED558CCD)  # MurmurHash3's finaliser, Appleby 2011
 
 
-class Encoder(Protocol):
-    """Turns texts into vectors of length 1; the same text into the same, whatever its batch."""
+class Encoder(Embedder, Protocol):
+    """An embedder whose vectors are stored, and so have a name."""
 
     @property
     def name(self) -> str:
         """What tells its vectors from those of other encoders."""
-        ...
-
-    def encode(self, texts: Sequence[str]) -> Floats:
-        """Return the vectors: N × D, float32."""
         ...
 
 
@@ -53,7 +48,7 @@ class HashingEncoder:
         """The method and the size."""
         return f"hashing-{DIMENSIONS}"
 
-    def encode(self, texts: Sequence[str]) -> Floats:
+    def embed(self, texts: Sequence[str]) -> Floats:
         """Return the vectors; texts that differ in case and spaces only are equal."""
         vectors_N_D = np.zeros((len(texts), DIMENSIONS), np.float32)
         for row, text in enumerate(texts):
@@ -72,7 +67,7 @@ class SentenceEncoder:
         """The method and the folder's name."""
         return f"sentence-{self.folder.name}"
 
-    def encode(self, texts: Sequence[str]) -> Floats:
+    def embed(self, texts: Sequence[str]) -> Floats:
         """Return the vectors of the beginnings of the texts.
 
         Raises: SettingsError when the folder has no such model.

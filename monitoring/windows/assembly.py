@@ -43,7 +43,7 @@ def embed(asked: Sequence[Asked], encoder: Encoder) -> Located:
     """Return the prompts of the rows that have text, as vectors."""
     texts = [prompt_of(one.messages) for one in asked]
     places = np.array([place for place, text in enumerate(texts) if text], np.int64)
-    return Located(places, encoder.encode([texts[place] for place in places]))
+    return Located(places, encoder.embed([texts[place] for place in places]))
 
 
 def locate(located: Located, known: Known) -> Located:
