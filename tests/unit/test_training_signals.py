@@ -231,6 +231,17 @@ def report(id_: str, severity: str, days: float, adapter: str = "desk--v1") -> D
     )
 
 
+def test_new_subjects_of_a_report_are_the_share_of_traffic_that_moved(session: Session) -> None:
+    """All clusters of its window together."""
+    row = report("a", "act", 1)
+    row.numbers = {"clusters": [{"share": 0.375}, {"share": 0.25}]}
+    session.add(row)
+    session.commit()
+    drift = read_signals(session, RULES, "desk", live_adapter(session, "desk"), NOW).drift
+    assert drift is not None
+    assert drift.new_share == 0.625
+
+
 def test_the_newest_drift_report_on_the_live_adapter_counts(session: Session) -> None:
     """One on another adapter says nothing of it; a run answers all that ask for action."""
     live = live_adapter(session, "desk")
