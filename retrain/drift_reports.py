@@ -15,11 +15,18 @@ from retrain.situation import Drift
 
 
 def newest_drift(session: Session, live: Adapter) -> Drift | None:
-    """Return the newest report on the live adapter's traffic; those on others say nothing of it."""
-    query = select(DriftReport).where(
-        DriftReport.application == live.application, DriftReport.adapter == live.name
+    """Return the report that counts on the live adapter's traffic; those on others say nothing.
+
+    That is the newest one, but an act stands over the `watch` that follows it: for a day the same
+    drift is only watched, and a training may have to wait so long. `none` ends it.
+    """
+    query = (
+        select(DriftReport)
+        .where(DriftReport.application == live.application, DriftReport.adapter == live.name)
+        .order_by(col(DriftReport.made_at).desc(), col(DriftReport.window_end).desc())
     )
-    report = session.exec(query.order_by(col(DriftReport.made_at).desc())).first()
+    decided = session.exec(query.where(DriftReport.severity != "watch")).first()
+    report = decided if decided and decided.severity == "act" else session.exec(query).first()
     if report is None:
         return None
     return Drift(

@@ -49,8 +49,6 @@ class Found:
     comparison: Comparison
     others: Sequence[Comparison]
     decision: Decision
-    clusters: Sequence[Cluster]
-    words: Sequence[Sequence[str]]  # of each cluster
 
 
 def check_windows(session: Session, place: Place) -> list[DriftReport]:
@@ -58,22 +56,27 @@ def check_windows(session: Session, place: Place) -> list[DriftReport]:
 
     Each is committed when it is done. Raises: DataError when a window's file is gone.
     """
-    references = newest_references(session, place)
-    if not references:
-        return []
-    windows = _windows(session, place, references[0])
-    return [
-        _check(session, place, references, windows[: number + 1])
-        for number in range(max(0, len(windows) - CATCH_UP), len(windows))
-        if session.get(DriftReport, windows[number].id) is None
-    ]
+    windows = _windows(session, place)
+    made: list[DriftReport] = []
+    for number in range(max(0, len(windows) - CATCH_UP), len(windows)):
+        window = windows[number]
+        if session.get(DriftReport, window.id) is not None:
+            continue
+        references = newest_references(session, place, _encoder(window))
+        comparable = _since(references[0], windows[: number + 1]) if references else []
+        if comparable:
+            made.append(_check(session, place, references, comparable))
+    return made
 
 
-def newest_references(session: Session, place: Place) -> list[Reference]:
-    """Return the newest reference of each kind, the one that decides first."""
+def newest_references(session: Session, place: Place, encoder: str | None) -> list[Reference]:
+    """Return the newest reference of each kind that was made with that encoder.
+
+    The one that decides is first. Topics and vectors of two encoders cannot be compared.
+    """
     found: list[Reference] = []
     for kind in get_args(columns.Reference):
-        row = session.exec(
+        rows = session.exec(
             select(Reference)
             .where(
                 Reference.application == place.application,
@@ -81,13 +84,17 @@ def newest_references(session: Session, place: Place) -> list[Reference]:
                 Reference.kind == kind,
             )
             .order_by(col(Reference.made_at).desc())
-        ).first()
-        found += [row] if row is not None else []
+        ).all()
+        found += [row for row in rows if _encoder(row) == encoder][:1]
     return found
 
 
-def _windows(session: Session, place: Place, reference: Reference) -> list[FeatureWindow]:
-    """Return the newest windows, oldest first, without those that the reference is made of."""
+def _encoder(row: FeatureWindow | Reference) -> str | None:
+    return row.summary.get("encoder")
+
+
+def _windows(session: Session, place: Place) -> list[FeatureWindow]:
+    """Return the newest windows, oldest first."""
     rows = session.exec(
         select(FeatureWindow)
         .where(
@@ -97,14 +104,14 @@ def _windows(session: Session, place: Place, reference: Reference) -> list[Featu
         .order_by(col(FeatureWindow.start).desc())
         .limit(CATCH_UP + place.rules.horizon_windows)
     ).all()
-    inside = set(reference.summary.get("windows", ()))  # ids
-    told = reference.summary.get("end")  # ISO, of a healthy week
+    return list(reversed(rows))
+
+
+def _since(reference: Reference, windows: Sequence[FeatureWindow]) -> list[FeatureWindow]:
+    """Return the windows after the healthy week: it would be compared with itself."""
+    told = reference.summary.get("end")  # ISO; training data have none
     until = as_utc(datetime.fromisoformat(told)) if told else None
-    return [
-        row
-        for row in reversed(rows)
-        if row.id not in inside and (until is None or as_utc(row.start) >= until)
-    ]
+    return [row for row in windows if until is None or as_utc(row.start) >= until]
 
 
 def _check(
@@ -113,31 +120,22 @@ def _check(
     references: Sequence[Reference],
     windows: Sequence[FeatureWindow],
 ) -> DriftReport:
-    window, decides = windows[-1], references[0]
-    seed = crc32(window.id.encode())
+    window, seed = windows[-1], crc32(windows[-1].id.encode())
     features = read_features(Path(window.path))
-    known = {row.id: read_features(Path(row.path)) for row in references}
-    paths = [Path(row.path) for row in windows[-place.rules.horizon_windows :]]
-    recent = read_streams(paths)
-    comparisons = [
-        compare(
-            Compared(_kind(row), known[row.id].sample, features.sample, recent), place.rules, seed
-        )
-        for row in references
+    known = [read_features(Path(row.path)) for row in references]
+    recent = read_streams([Path(row.path) for row in windows[-place.rules.horizon_windows :]])
+    first, *others = [
+        compare(Compared(_kind(row), one.sample, features.sample, recent), place.rules, seed)
+        for row, one in zip(references, known, strict=True)
     ]
-    decision = decide(comparisons[0], _past(session, place, windows), place.rules)
-    clusters = _clusters(known[decides.id], features, place.rules, seed)
-    words = [_words(session, features, cluster) for cluster in clusters]
-    found = Found(comparisons[0], comparisons[1:], decision, clusters, words)
-    report = _report(place, window, decides, found)
+    decision = decide(first, _past(session, place, windows), place.rules)
+    subjects = _subjects(session, place.rules, (known[0], features), seed)
+    report = _report(place, window, references[0], Found(first, others, decision))
     report.numbers |= {
-        "rows": [known[decides.id].sample.rows, features.sample.rows],
+        "rows": [known[0].sample.rows, features.sample.rows],
         "seed": seed,
-        "clusters": [
-            _cluster_numbers(cluster, some, features)
-            for cluster, some in zip(clusters, words, strict=True)
-        ],
-        "evidently": _evidently(session, place, (known[decides.id], features), report),
+        "clusters": subjects,
+        "evidently": _evidently(session, place, (known[0], features), report),
     }
     session.add(report)
     write_report(session, report)
@@ -169,25 +167,39 @@ def _past(session: Session, place: Place, windows: Sequence[FeatureWindow]) -> P
     return Past(drifted, since.total_seconds())
 
 
-def _clusters(
-    known: Features, features: Features, rules: DriftSettings, seed: int
-) -> list[Cluster]:
+def _subjects(
+    session: Session, rules: DriftSettings, sides: tuple[Features, Features], seed: int
+) -> list[dict[str, Any]]:
+    """Return the subjects that the window has and the reference has not, with words and prompts."""
+    known, features = sides
     before, after = known.sample.embedding, features.sample.embedding
     if before is None or after is None or before.shape[1] != after.shape[1]:
         return []
-    return new_clusters(before, after, rules, seed)
+    clusters = new_clusters(before, after, rules, seed)
+    others = _prompts(session, known.embedded_ids[:NAMING_ROWS]) if clusters else []
+    return [_subject(session, cluster, features, others) for cluster in clusters]
 
 
-def _words(session: Session, features: Features, cluster: Cluster) -> list[str]:
-    ids = features.embedded_ids
+def _subject(
+    session: Session, cluster: Cluster, features: Features, others: Sequence[str]
+) -> dict[str, Any]:
+    """Return a cluster; its words are what neither `others` nor the rest of the window has."""
+    ids, members = features.embedded_ids, set(cluster.rows)
     inside = [ids[row] for row in cluster.rows[:NAMING_ROWS]]
-    members = set(cluster.rows)
-    outside = [one for row, one in enumerate(ids) if row not in members][:NAMING_ROWS]
-    texts = read_texts(session, [*inside, *outside])
-    return naming_words(
-        [texts[one].prompt for one in inside if one in texts],
-        [texts[one].prompt for one in outside if one in texts],
-    )
+    rest = [one for row, one in enumerate(ids) if row not in members][:NAMING_ROWS]
+    outside = [*others, *_prompts(session, rest)]
+    return {
+        "rows": len(cluster.rows),
+        "share": cluster.share,
+        "distance": cluster.distance,
+        "words": naming_words(_prompts(session, inside), outside),
+        "examples": [ids[row] for row in cluster.examples],
+    }
+
+
+def _prompts(session: Session, ids: Sequence[str]) -> list[str]:
+    """Return the prompts of these interactions that are still stored."""
+    return [one.prompt for one in read_texts(session, ids).values()]
 
 
 def _report(place: Place, window: FeatureWindow, reference: Reference, found: Found) -> DriftReport:
@@ -224,17 +236,6 @@ def _numbers(finding: Finding, rules: DriftSettings) -> dict[str, Any]:
         "drifted": finding.drifted(rules.alpha),
     }
     return told | {"values": list(finding.values), "effects": dict(finding.effects)}
-
-
-def _cluster_numbers(cluster: Cluster, words: Sequence[str], features: Features) -> dict[str, Any]:
-    ids = features.embedded_ids
-    return {
-        "rows": len(cluster.rows),
-        "share": cluster.share,
-        "distance": cluster.distance,
-        "words": list(words),
-        "examples": [ids[row] for row in cluster.examples],
-    }
 
 
 def _evidently(

@@ -1,8 +1,12 @@
-"""New subjects: groups of a window's prompts that are far from everything in the reference.
+"""New subjects: groups of a window's prompts among which the reference has next to none.
 
 Embeddings of both come in; clusters of row numbers go out, each with the rows nearest its middle,
-and, from texts, the words that name it. Found by distance alone, so a subject for which no topic
-existed when the reference was made is found as well. Pure.
+and, from texts, the words that name it. A row is new where its neighbours are many times more
+likely the window's than the reference's; no topic need exist for it, and how far prompts lie from
+each other does not matter: short ones are far from everything. Pure.
+
+Source of the neighbours' shares: Schilling 1986, "Multivariate two-sample tests based on nearest
+neighbors".
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +23,15 @@ from numpy.typing import NDArray
 from core.drift_settings import DriftSettings
 from monitoring.drift.sample import Floats, Vectors, thinned
 
-FAR_QUANTILE = 0.99  # of the reference's own distances to its nearest other row; our choice
-MIN_ROWS = 5  # fewer are single prompts, no subject
+# A row of a subject that is as common as before has at most one neighbour in ten of the reference
+# in 1 % of all cases (binomial of a half). Five neighbours could not tell it from a common one.
+MIN_ROWS = 10  # of a subject, and neighbours that are looked at; fewer are single prompts
+NEW_SHARE = 0.9  # of the neighbours, as if both sides had equally many rows
+SPREAD_QUANTILE = 0.99  # of the reference's distances to the nearest other prompt: like prompts
 MAX_CLUSTERS = 5  # for people to read
-NEIGHBOURS = 2_000  # reference rows at most: cost stays flat
+MOST_ROWS = 2_000  # of each side: cost stays flat
+TELLING_SHARE = 0.1  # a naming word is in so many more of the subject's texts. Our choice
+SAME = 1e-3  # of a cosine distance: equal but for rounding
 Places = NDArray[np.intp]
 WORD = re.compile(r"[^\W\d_]{3,}")
 
@@ -39,20 +49,38 @@ class Cluster:
 def new_clusters(
     reference: Vectors, window: Vectors, rules: DriftSettings, seed: int
 ) -> list[Cluster]:
-    """Return the new clusters, the largest first."""
-    if len(reference) < MIN_ROWS or len(window) < MIN_ROWS:
-        return []
+    """Return the new clusters, the largest first; of very many rows of a side, some are drawn."""
     generator = np.random.default_rng(seed)
-    known = _normed(thinned(reference, NEIGHBOURS, generator))
-    rows = _normed(window)
-    far = float(np.quantile(_nearest_other(known), FAR_QUANTILE))
-    distances = 1.0 - (rows @ known.T).max(axis=1)
-    outside = np.flatnonzero(distances > far)
-    least = max(MIN_ROWS, int(np.ceil(rules.cluster_share * len(window))))
-    radius = max(far, 1e-3)
-    groups = _joined(rows[outside], _leaders(rows[outside], radius, least), radius)
-    found = [_cluster(outside[group], rows, known, rules) for group in groups]
+    known = _normed(thinned(reference, MOST_ROWS, generator))
+    places = generator.permutation(len(window))[:MOST_ROWS]
+    rows = _normed(window[places])
+    least = max(MIN_ROWS, int(np.ceil(rules.cluster_share * len(rows))))
+    if len(known) < least or len(rows) <= least:
+        return []
+    fresh = np.flatnonzero(_share_of_window(rows, known, least) >= NEW_SHARE)
+    radius = _radius(known)
+    groups = _joined(rows[fresh], _leaders(rows[fresh], radius, least), radius)
+    found = [_cluster(fresh[group], places, rows, known, rules) for group in groups]
     return sorted(found, key=lambda cluster: -cluster.share)
+
+
+def _share_of_window(rows: Vectors, known: Vectors, neighbours: int) -> Floats:
+    """Return the window's share of each row's neighbours, as if both sides had as many rows."""
+    own = rows @ rows.T
+    np.fill_diagonal(own, -2.0)  # nobody is their own neighbour
+    near = np.concatenate([own, rows @ known.T], axis=1)
+    nearest = np.argpartition(-near, neighbours - 1, axis=1)[:, :neighbours]
+    mine = (nearest < len(rows)).sum(axis=1) / len(rows)
+    theirs = (nearest >= len(rows)).sum(axis=1) / len(known)
+    return mine / (mine + theirs)
+
+
+def _radius(known: Vectors) -> float:
+    """Return how far prompts that are like each other lie apart; equal ones tell nothing of it."""
+    different = np.unique(known, axis=0)
+    if len(different) < 2:
+        return SAME
+    return max(SAME, float(np.quantile(_nearest_other(different), SPREAD_QUANTILE)))
 
 
 def _normed(vectors: Vectors) -> Vectors:
@@ -103,25 +131,45 @@ def _middle(rows: Vectors) -> Vectors:
     return _normed(rows.mean(axis=0, keepdims=True))
 
 
-def _cluster(rows: Places, vectors: Vectors, known: Vectors, rules: DriftSettings) -> Cluster:
-    numbers = [int(row) for row in rows]
-    middle = _middle(vectors[numbers])
-    nearness = (vectors[numbers] @ middle.T)[:, 0]
-    order = np.argsort(-nearness, kind="stable")[: rules.cluster_examples]
+def _cluster(
+    group: Places, places: Places, rows: Vectors, known: Vectors, rules: DriftSettings
+) -> Cluster:
+    middle = _middle(rows[group])
+    nearness = (rows[group] @ middle.T)[:, 0]
+    order = group[np.argsort(-nearness, kind="stable")]
     return Cluster(
-        rows=tuple(numbers),
-        examples=tuple(numbers[int(place)] for place in order),
-        share=len(numbers) / len(vectors),
+        rows=tuple(int(places[row]) for row in group),
+        examples=tuple(int(places[row]) for row in _various(order, rows, rules.cluster_examples)),
+        share=len(group) / len(rows),
         distance=float(1.0 - (middle @ known.T).max()),
     )
 
 
+def _various(order: Places, rows: Vectors, most: int) -> list[int]:
+    """Return the first rows of the order that differ from each other: the same says nothing new."""
+    chosen: list[int] = []
+    for row in order:
+        if len(chosen) == most:
+            break
+        if not chosen or float((rows[chosen] @ rows[row]).max()) < 1.0 - SAME:
+            chosen.append(int(row))
+    return chosen
+
+
 def naming_words(inside: Sequence[str], outside: Sequence[str], most: int = 5) -> list[str]:
-    """Return the words that many texts inside have and few outside, the most telling first."""
+    """Return the words that many texts inside have and few outside, the most telling first.
+
+    Ordered by how much each adds to the divergence of the two: "the" is everywhere. Source:
+    Tomokiyo and Hurst 2003, "A language model approach to keyphrase extraction".
+    """
     here, there = _document_shares(inside), _document_shares(outside)
-    telling = {word: share - there.get(word, 0.0) for word, share in here.items()}
-    ranked = sorted(telling.items(), key=lambda item: (-item[1], item[0]))
-    return [word for word, more in ranked[:most] if more > 0.1]  # a tenth of its texts: our choice
+    unseen = 0.5 / (len(outside) + 1)  # half a text, so that no share is 0
+    telling = {
+        word: share * log(share / max(there.get(word, 0.0), unseen))
+        for word, share in here.items()
+        if share - there.get(word, 0.0) > TELLING_SHARE
+    }
+    return sorted(telling, key=lambda word: (-telling[word], word))[:most]
 
 
 def _document_shares(texts: Sequence[str]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.clock import as_utc
 from feedback.drift_tables import DriftReport
-from feedback.tables import Run
+from feedback.tables import Adapter, Run
 from monitoring import layout
 from monitoring.drawing import CANARY, HARM, MUTED, canvas, styled, svg
 from monitoring.drift.columns import BY_NAME
@@ -42,6 +42,7 @@ class DriftStory:
     report: DriftReport
     examples: Sequence[Sequence[str]]
     run: Run | None
+    adapter: Adapter | None  # what the run made
     files: Sequence[str]  # Evidently's, beside the page
 
 
@@ -83,7 +84,8 @@ def _retraining(story: DriftStory) -> str:
         return layout.paragraph(f"It caused the retraining {run_id}.")
     run = story.run
     made = f"It caused the retraining {run_id} ({run.recipe}, {run.mode}, {run.status})."
-    return layout.paragraph(f"{made} `ratchet runs show {run_id}` tells of it.")
+    came = f" {story.adapter.name} came of it ({story.adapter.status})." if story.adapter else ""
+    return layout.paragraph(f"{made}{came} `ratchet runs show {run_id}` tells of it.")
 
 
 def _drawing(findings: Sequence[Mapping[str, Any]]) -> str:

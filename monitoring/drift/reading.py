@@ -22,6 +22,7 @@ from core.errors import DataError
 from feedback.tables import Interaction
 from monitoring.drift.columns import COLUMNS
 from monitoring.drift.sample import Floats, Labels, Sample, Vectors
+from monitoring.windows.features import prompt_of
 
 STREAMED = ("rating", "error")  # the flags of a horizon's windows
 Table = Any  # pyarrow's, which tells no types
@@ -124,7 +125,7 @@ class Texts:
 
 
 def read_texts(session: Session, interaction_ids: Sequence[str]) -> dict[str, Texts]:
-    """Return the texts of those interactions that are there and have any."""
+    """Return the texts of those interactions that are there and have any, in the order of ids."""
     found: dict[str, Texts] = {}
     for start in range(0, len(interaction_ids), AT_ONCE):
         some = list(interaction_ids[start : start + AT_ONCE])
@@ -132,22 +133,7 @@ def read_texts(session: Session, interaction_ids: Sequence[str]) -> dict[str, Te
             col(Interaction.id).in_(some)
         )
         for identity, messages, answer in session.exec(wanted):
-            prompt = last_prompt(messages)
+            prompt = prompt_of(messages)
             if prompt:
                 found[identity] = Texts(prompt, answer)
-    return found
-
-
-def last_prompt(messages: Sequence[dict[str, Any]]) -> str:
-    """Return the last thing that the user said; empty where nothing is stored."""
-    for message in reversed(messages):
-        if message.get("role") == "user":
-            return _content(message.get("content"))
-    return ""
-
-
-def _content(content: Any) -> str:
-    if isinstance(content, list):
-        parts = [part.get("text", "") for part in content if isinstance(part, dict)]
-        return " ".join(part for part in parts if isinstance(part, str)).strip()
-    return content.strip() if isinstance(content, str) else ""
+    return {one: found[one] for one in interaction_ids if one in found}

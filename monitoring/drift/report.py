@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 from core.errors import NotFoundError
 from core.files import json_sha256, write_atomic
 from feedback.drift_tables import DriftReport
-from feedback.tables import Run
+from feedback.tables import Adapter, Run
 from monitoring.drift.page import DriftStory, render
 from monitoring.drift.reading import read_texts
 
@@ -73,14 +73,16 @@ def _read_story(session: Session, report: DriftReport) -> DriftStory:
     clusters = report.numbers["clusters"]
     ids = [one for cluster in clusters for one in cluster["examples"]]
     texts = read_texts(session, ids) if ids else {}
-    folder = Path(report.folder)
+    folder, run_id = Path(report.folder), report.run_id
+    made = select(Adapter).where(Adapter.run_id == run_id)
     return DriftStory(
         report=report,
         examples=[
             [_short(texts[one].prompt) for one in cluster["examples"] if one in texts]
             for cluster in clusters
         ],
-        run=session.get(Run, report.run_id) if report.run_id is not None else None,
+        run=session.get(Run, run_id) if run_id is not None else None,
+        adapter=session.exec(made).first() if run_id is not None else None,
         files=sorted(path.name for path in folder.glob("evidently_*.html")),
     )
 
@@ -91,8 +93,9 @@ def _short(prompt: str) -> str:
 
 def _shown(story: DriftStory) -> str:
     """Return a hash of what the page shows beyond the row's own numbers."""
-    run = [story.report.run_id, story.run.status if story.run else None]
-    return json_sha256([run, [list(some) for some in story.examples]])
+    run, adapter = story.run, story.adapter
+    caused = [story.report.run_id, run and run.status, adapter and [adapter.name, adapter.status]]
+    return json_sha256([caused, [list(some) for some in story.examples]])
 
 
 def _written(report: DriftReport) -> str | None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
@@ -18,13 +17,13 @@ from bench.drift.traffic import HEALTHY
 from core.drift_settings import DriftSettings
 from core.errors import DataError, NotFoundError
 from core.settings import FILE_VARIABLE
-from feedback.drift_tables import DriftReport, FeatureWindow
+from feedback.drift_tables import DriftReport, FeatureWindow, Reference
 from feedback.tables import Interaction, Run
 from loop.cli import app
 from loop.drift_job import check_application, check_drift
 from monitoring.drift import evidently_reports
 from monitoring.drift.evidently_reports import Side, write_evidently
-from monitoring.drift.reading import Texts, last_prompt, read_features
+from monitoring.drift.reading import Texts, read_features
 from tests.unit.drift_world import NEW_SUBJECT, DriftWorld, open_world
 
 NEW = replace(HEALTHY, new_topic=0.12)
@@ -153,6 +152,21 @@ def test_before_the_healthy_week_the_training_data_decide(tmp_path: Path) -> Non
         assert [one["drifted"] for one in numbers["others"]["training"]].count(True) >= 1
 
 
+def test_windows_are_held_against_references_of_their_own_encoder(world: DriftWorld) -> None:
+    """After `monitoring.encoder` is set anew there is nothing to compare with, for a while."""
+    window = world.window(MUCH_NEW)
+    with world.parts.store.session() as session:
+        row = session.get_one(FeatureWindow, window)
+        row.summary = {"encoder": "sentence-small"}
+        session.commit()
+    assert check_drift(world.parts) == "0 windows checked"
+    with world.parts.store.session() as session:
+        reference = session.get_one(Reference, "reference-healthy_week")
+        reference.summary = reference.summary | {"encoder": "sentence-small"}
+        session.commit()
+    assert check_drift(world.parts) == "1 windows checked: 1 act"
+
+
 def test_windows_of_the_healthy_week_itself_are_not_checked(world: DriftWorld) -> None:
     """A window that the reference is made of would be compared with itself."""
     world.hours = -1
@@ -189,20 +203,6 @@ def test_missing_values_are_read_as_missing(world: DriftWorld) -> None:
     assert flags["rated"].mean() == pytest.approx(0.3, abs=0.1)
     assert int((flags["rating"] == flags["rating"]).sum()) == int(flags["rated"].sum())
     assert features.embedded_ids == features.interaction_ids
-
-
-def test_the_last_prompt_is_what_the_user_said_last() -> None:
-    """Plain text or parts; nothing where nothing is stored."""
-    parts = [{"type": "text", "text": "And"}, {"type": "image_url"}, {"type": "text", "text": "me"}]
-    messages: list[dict[str, Any]] = [
-        {"role": "user", "content": "first"},
-        {"role": "user", "content": parts},
-        {"role": "assistant", "content": "yes"},
-    ]
-    assert last_prompt(messages) == "And  me"
-    assert last_prompt(messages[:1]) == "first"
-    assert last_prompt([]) == ""
-    assert last_prompt([{"role": "user", "content": None}]) == ""
 
 
 def test_evidently_writes_one_report_each_of_data_text_and_quality(tmp_path: Path) -> None:

@@ -230,9 +230,37 @@ def test_a_subject_that_two_leaders_share_is_one() -> None:
     window = _on_arc([(15, 0.0), (1, 30.0), (20, 58.0), (12, 62.0)], 0)
     clusters = new_clusters(known, window, RULES, 1)
     assert clusters == []  # two rows are no reference
-    reference = np.concatenate([_on_arc([(1, 0.0), (1, 30.5)], place) for place in (2, 4, 6)])
+    reference = np.concatenate([_on_arc([(2, 0.0), (2, 30.5)], place) for place in (2, 4, 6)])
     clusters = new_clusters(reference, window, RULES, 1)
     assert [len(cluster.rows) for cluster in clusters] == [48]
+
+
+def test_a_subject_that_all_of_the_window_is_about_is_found() -> None:
+    """Though each of its rows is as far from all others as the reference's are."""
+    generator = np.random.default_rng(4)
+    rows = generator.standard_normal((400, 64)).astype(np.float32)  # all far from each other
+    rows[:, 0] += np.where(np.arange(400) < 200, 6.0, -6.0)
+    (cluster,) = new_clusters(rows[:200], rows[200:], RULES, 1)
+    assert len(cluster.rows) > 100
+
+
+def test_a_known_subject_that_doubles_is_not_new() -> None:
+    """There is some of it in the reference."""
+    doubled = sample(replace(HEALTHY, topics=(0.4, *HEALTHY.topics[1:])), 400, 2).embedding
+    reference = sample(HEALTHY, 600, 1).embedding
+    assert reference is not None
+    assert doubled is not None
+    assert new_clusters(reference, doubled, RULES, 1) == []
+
+
+def test_examples_of_a_cluster_differ() -> None:
+    """What many asked in the same words is shown once; equal rows tell no radius either."""
+    reference = _on_arc([(20, 0.0), (20, 40.0)], 2)
+    window = _on_arc([(30, 0.0), (10, 3.0), (10, 9.0)], 0)
+    (cluster,) = new_clusters(reference, window, RULES, 1)
+    assert (len(cluster.rows), len(cluster.examples)) == (50, 3)
+    few = RULES.model_copy(update={"cluster_examples": 2})
+    assert len(new_clusters(reference, window, few, 1)[0].examples) == 2
 
 
 def _on_arc(places: list[tuple[int, float]], axis: int) -> Vectors:

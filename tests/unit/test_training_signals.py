@@ -242,6 +242,20 @@ def test_new_subjects_of_a_report_are_the_share_of_traffic_that_moved(session: S
     assert drift.new_share == 0.625
 
 
+def test_an_act_stands_over_what_is_watched_after_it(session: Session) -> None:
+    """Its cool-down makes the next windows `watch`; a calm one ends it."""
+    live = live_adapter(session, "desk")
+    assert live is not None
+    for number, (severity, counts) in enumerate(
+        (("watch", "0"), ("act", "1"), ("watch", "1"), ("none", "3"), ("watch", "4"), ("act", "5"))
+    ):
+        session.add(report(str(number), severity, 9 - number))
+        session.commit()
+        drift = read_signals(session, RULES, "desk", live, NOW).drift
+        assert drift is not None
+        assert drift.report_id == counts
+
+
 def test_the_newest_drift_report_on_the_live_adapter_counts(session: Session) -> None:
     """One on another adapter says nothing of it; a run answers all that ask for action."""
     live = live_adapter(session, "desk")

@@ -18,11 +18,11 @@ from sqlmodel import Session, col, select
 
 from core.errors import NotFoundError
 from feedback.drift_tables import DriftReport
-from feedback.tables import Interaction
 from loop.console.sessions import Sessions
 from loop.console.shown import page
 from loop.console.visitors import Visitor
 from loop.wiring import Parts
+from monitoring.drift.reading import read_texts
 
 SHOWN = 100  # reports in the list, the newest
 MAX_PROMPTS, MAX_PROMPT_CHARS = 5, 400  # of a new topic
@@ -99,13 +99,6 @@ def _list(report: DriftReport, name: str) -> Sequence[dict[str, Any]]:
 
 
 def _cluster(session: Session, cluster: dict[str, Any]) -> dict[str, Any]:
-    """Return a new topic with the prompts that are its examples."""
-    ids = [str(id_) for id_ in cluster.get("examples", ())][:MAX_PROMPTS]
-    rows = session.exec(select(Interaction.messages).where(col(Interaction.id).in_(ids))).all()
-    prompts = [_prompt(messages) for messages in rows]
-    return {**cluster, "prompts": [prompt for prompt in prompts if prompt]}
-
-
-def _prompt(messages: Sequence[dict[str, Any]]) -> str:
-    asked = [str(turn.get("content", "")) for turn in messages if turn.get("role") == "user"]
-    return asked[-1][:MAX_PROMPT_CHARS] if asked else ""
+    """Return a new topic with the prompts that are its examples, the most typical first."""
+    texts = read_texts(session, [str(id_) for id_ in cluster.get("examples", ())][:MAX_PROMPTS])
+    return {**cluster, "prompts": [one.prompt[:MAX_PROMPT_CHARS] for one in texts.values()]}
