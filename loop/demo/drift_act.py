@@ -27,7 +27,7 @@ from loop.demo.result import Drift, HeldoutShare, Retraining
 from loop.demo.stage import APPLICATION
 from loop.turn import tell_gate
 from monitoring.drift.reading import read_texts
-from retrain.runs.progress import TrainProgress, read_progress
+from retrain.runs.progress import TrainProgress, read_all
 
 # Less than half: more of traffic in new subjects is a major domain shift, and trained in full.
 TURN_SHARE = 0.45
@@ -118,9 +118,13 @@ def _training(play: Play, run: Run) -> Adapter:
     """Show the service's own training until its adapter has met the gate."""
     play.narrator.chapter("The service trains by itself: the live adapter learns the new topic")
     with play.clock.phase("train and gate by policy"), play.narrator.training() as told:
+        heard: list[TrainProgress] = []
 
         def look(session: Session) -> Adapter | None:
-            told(read_progress(Path(run.folder)) or TrainProgress("start"))
+            now = read_all(Path(run.folder))
+            for each in now[len(heard) :]:
+                told(each)
+            heard[:] = now
             return _adapter(session, run)
 
         adapter = until(play, look, "the adapter", TRAINING_S)

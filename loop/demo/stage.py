@@ -54,10 +54,12 @@ cooldown_s = 0
 automatic = false
 growth_trigger = 1.0
 growth_must = 1.0
-incremental_max_share = 0.75
+incremental_max_share = 0.8
 
 [gate]
 examples = 24
+max_drop = 0.08
+max_doubt = 0.2
 
 [canary]
 shares = [0.2, 0.5]
