@@ -271,6 +271,8 @@ class RetrainSettings(Section):
     growth_min_examples: Positive = 8  # guide, Batch Size: effective batch of 8-128
     every_days: float | None = Field(default=None, gt=0.0)  # guide: monthly or quarterly; none: off
     incremental_max_share: Share = 0.30  # more new data than that: full retraining
+    # guide: full after a major domain shift, without a number
+    domain_shift_share: Share = 0.50  # of traffic in new subjects; more is major. Our choice
     max_increments: int = Field(default=5, ge=0)  # then in full, so that errors do not add up
     retention_step: Share = 0.98  # of the base's retention score, kept by each increment; our goal
     retention_chain: Share = 0.95  # and by all since the last full one; guide: 5 % is degradation

@@ -170,6 +170,12 @@ class Service:
         """Return whether the gateway answers and its engine is up."""
         return _says_yes(f"{self.settings.gateway.url}/health/ready")
 
+    def start_again(self, name: str) -> None:
+        """Stop one process and start it: it reads its settings anew. Not while `keep` runs."""
+        (process,) = (one for one in self.processes if one.name == name)
+        stop_all([process], self.settings.engine.stop_timeout_s + STOP_GRACE_S)
+        process.start()
+
     def revive(self) -> None:
         """Start again what has ended. Raises: StateError, see `Process.revive`."""
         for process in self.processes:

@@ -4,8 +4,8 @@ A `State` and the settings go in, the bounds with their numbers come out; an ada
 only while all of them hold. Errors cannot add up for ever: a chain has at most `max_increments`
 increments, and may lose only so much of what the base model could. Pure.
 
-Source: fine-tuning guide, "Retraining Strategies" (full when more than 30 % is new or the domain
-has shifted; a full training prevents error accumulation) and "Catastrophic Forgetting".
+Source: fine-tuning guide, "Retraining Strategies" (full when more than 30 % is new or after a major
+domain shift; a full training prevents error accumulation) and "Catastrophic Forgetting".
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def bounds_of(state: State, rules: RetrainSettings) -> tuple[Bound, ...]:
         _yes("adapter", state.live_adapter is not None, "there is no live adapter to continue"),
         _yes("untainted", not state.tainted, "the live adapter was trained on an erased person"),
         _yes("base", not state.base_model_changed, "an adapter cannot move to another base model"),
-        _yes("domain", not state.domain_shift, "the domain has shifted"),
+        _domain(state, rules),
         _yes("recipe", state.unfit is None, state.unfit or ""),
         _yes("wish", not state.full_asked, "a full training was asked for"),
         _share(state, rules),
@@ -54,6 +54,15 @@ def mode_of(bounds: tuple[Bound, ...]) -> tuple[Mode, str]:
 
 def _yes(name: str, holds: bool, otherwise: str) -> Bound:
     return Bound(name, holds, "holds" if holds else otherwise)
+
+
+def _domain(state: State, rules: RetrainSettings) -> Bound:
+    """Any shift of what is asked is a reason to train; a major one leaves the old domain behind."""
+    share, limit = state.moved_share, rules.domain_shift_share
+    if share <= limit:
+        return Bound("domain", True, "holds", share, limit)
+    told = f"the domain has shifted: {share:.0%} of traffic are new subjects, over {limit:.0%}"
+    return Bound("domain", False, told, share, limit)
 
 
 def _share(state: State, rules: RetrainSettings) -> Bound:

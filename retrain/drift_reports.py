@@ -30,7 +30,12 @@ def newest_drift(session: Session, live: Adapter) -> Drift | None:
     if report is None:
         return None
     return Drift(
-        report.id, report.severity, report.reason, as_utc(report.made_at), run_id=report.run_id
+        report.id,
+        report.severity,
+        report.reason,
+        as_utc(report.made_at),
+        run_id=report.run_id,
+        new_share=sum(cluster["share"] for cluster in report.numbers.get("clusters", ())),
     )
 
 

@@ -64,6 +64,7 @@ class Drift:
     reason: str
     made_at: datetime
     run_id: str | None = None  # the retraining that it caused
+    new_share: float = 0.0  # of its window: subjects that the reference does not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,6 @@ class State:
         return self.trained_base_model not in {None, self.base_model}
 
     @property
-    def domain_shift(self) -> bool:
-        """Whether the newest drift report asks for action."""
-        return self.drift is not None and self.drift.severity == "act"
+    def moved_share(self) -> float:
+        """Share of traffic in subjects that were not there before, 0-1, if drift is acted on."""
+        return self.drift.new_share if self.drift and self.drift.severity == "act" else 0.0

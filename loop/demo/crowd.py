@@ -92,9 +92,13 @@ class Crowds:
     folder: Path  # for their records and logs
     concurrency: int
 
-    def ask_all(self, model: str, out: Path, told: Told, *, limit: int) -> dict[str, Any]:
+    def ask_all(
+        self, model: str, out: Path, told: Told, *, limit: int | None, topic: str = "known"
+    ) -> dict[str, Any]:
         """Ask held-out questions of exactly `model`, without feedback; return the summary."""
-        arguments = ["--mode", "heldout", "--limit", str(limit)]
+        arguments = ["--mode", "heldout", "--topic", topic]
+        if limit is not None:
+            arguments += ["--limit", str(limit)]
         with self._running(model, out, told, arguments) as crowd:
             return crowd.finish()
 

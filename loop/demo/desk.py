@@ -1,8 +1,9 @@
 """The hidden truth of the demo: what a good answer of the support desk is.
 
-In comes `desk.toml`, out come facts and a judge that says good or bad, always the same for
-the same answer. Only the simulated users and the final report may know it: Ratchet learns
-from ratings and corrections alone. Knows nothing of models, HTTP or time.
+In come `desk.toml` and, for what customers turn to later, `desk-turn.toml`; out come facts and a
+judge that says good or bad, always the same for the same answer. Only the simulated users and the
+final report may know it: Ratchet learns from ratings and corrections alone. Knows nothing of
+models, HTTP or time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from core.errors import DataError
 
 DESK_FILE = Path(__file__).with_name("desk.toml")
+TURN_FILE = Path(__file__).with_name("desk-turn.toml")  # nobody asks of it before the turn
 
 _KEYS = frozenset({"id", "topic", "answer", "must", "spoiled", "phrasings", "heldout"})
 _OPTIONAL_KEYS = frozenset({"must_not"})

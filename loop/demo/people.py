@@ -31,6 +31,7 @@ class Habits:
     careless_share: float = 0.06  # of users
     persona: Literal["customer", "spoiler"] = "customer"
     limit: int | None = None  # of held-out questions, spread over the facts
+    turn_share: float = 0.0  # of questions, those of the topic that customers turn to
 
 
 @dataclass(frozen=True)
@@ -61,24 +62,43 @@ class Reaction:
     correction: str | None = None
 
 
-def traffic(desk: Desk, habits: Habits) -> Iterator[Visit]:
+def traffic(desk: Desk, habits: Habits, turn: Desk | None = None) -> Iterator[Visit]:
     """Yield users for ever, or `max_users` of them; equal seeds and offsets give equal users.
 
     Questions come from shuffled rounds through all training phrasings, so that a short demo
-    asks for every fact about equally often.
+    asks for every fact about equally often. So many as `turn_share` says are of `turn` instead.
     """
-    questions = [(fact, phrasing) for fact in desk.facts for phrasing in fact.phrasings]
+    questions, turned = _phrasings(desk), _phrasings(turn) if turn else []
     index = habits.offset
     while habits.max_users is None or index < habits.offset + habits.max_users:
         rng = random.Random(f"{habits.seed}:{index}")
         positions = range(index * habits.questions_max, (index + 1) * habits.questions_max)
         asked = positions[: rng.randint(1, habits.questions_max)]
         asks = tuple(
-            _ask(*_drawn(questions, habits.seed, position), rng, habits) for position in asked
+            _ask(
+                *_drawn(_either(questions, turned, rng, habits), habits.seed, position), rng, habits
+            )
+            for position in asked
         )
         careless = rng.random() < habits.careless_share
         yield Visit(f"{habits.user_prefix}-{index:05d}", careless, asks)
         index += 1
+
+
+def _phrasings(desk: Desk) -> list[tuple[Fact, str]]:
+    return [(fact, phrasing) for fact in desk.facts for phrasing in fact.phrasings]
+
+
+def _either(
+    questions: list[tuple[Fact, str]],
+    turned: list[tuple[Fact, str]],
+    rng: random.Random,
+    habits: Habits,
+) -> list[tuple[Fact, str]]:
+    """Return where the next question comes from; without a turn no chance is drawn."""
+    if not turned or not habits.turn_share:
+        return questions
+    return turned if rng.random() < habits.turn_share else questions
 
 
 def heldout(desk: Desk, habits: Habits) -> Iterator[Visit]:
@@ -123,7 +143,7 @@ def _drawn(questions: list[tuple[Fact, str]], seed: int, position: int) -> tuple
     return questions[_shuffled(len(questions), seed, round_number)[place]]
 
 
-@lru_cache(maxsize=4)  # users walk through one round after the other
+@lru_cache(maxsize=8)  # users walk through one round after the other, of either topic
 def _shuffled(count: int, seed: int, round_number: int) -> list[int]:
     return random.Random(f"{seed}:round:{round_number}").sample(range(count), count)
 

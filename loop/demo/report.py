@@ -21,8 +21,10 @@ from loop.demo import plots
 from loop.demo.result import (
     BY_VERDICT,
     DemoResult,
+    Drift,
     GoodAdapter,
     Outcome,
+    RolloutTrack,
     Sample,
     SpoiledAdapter,
     shortcomings,
@@ -83,10 +85,28 @@ def _facts(result: DemoResult) -> Iterator[tuple[str, str]]:
         yield f"Good in traffic, {adapter}", said
     yield "Good adapter", _story(good)
     yield "Ratings to its decision", f"{good.ratings_to_decision:,}"
+    yield from _drift_facts(result.drift)
     yield "Spoiled adapter", _story(spoiled)
     yield "Forced past the gate by", spoiled.override_by or "nobody"
     yield "Exposures before its rollback", f"{spoiled.exposures_before_rollback:,}"
     yield "Whole demo", f"{sum(phase.seconds for phase in result.phases):.0f} s"
+
+
+def _drift_facts(drift: Drift) -> Iterator[tuple[str, str]]:
+    new, known = drift.heldout, drift.known
+    yield "Drift detected after", f"{drift.detected_after_interactions:,} questions of a new topic"
+    yield "New cluster", ", ".join(drift.words) or "none was named"
+    run = drift.retraining
+    told = f"gate {drift.gate}, {WORDS[drift.decision]} by {_by(drift.decided_by)}"
+    yield "Retrained by policy", f"{run.adapter}, {run.kind}: {told}"
+    yield (
+        "Held-out good share, new topic",
+        f"{new.base:.1%} before, {new.promoted:.1%} after, of {new.questions} questions",
+    )
+    yield (
+        "Held-out good share, known topics",
+        f"{known.base:.1%} before, {known.promoted:.1%} after, of {known.questions} questions",
+    )
 
 
 def _story(adapter: GoodAdapter | SpoiledAdapter) -> str:
@@ -95,7 +115,11 @@ def _story(adapter: GoodAdapter | SpoiledAdapter) -> str:
 
 
 def _decider(adapter: GoodAdapter | SpoiledAdapter) -> str:
-    return "the verdict" if adapter.decided_by in BY_VERDICT else adapter.decided_by
+    return _by(adapter.decided_by)
+
+
+def _by(decided_by: str) -> str:
+    return "the verdict" if decided_by in BY_VERDICT else decided_by
 
 
 def _parts(result: DemoResult) -> Iterator[str]:
@@ -113,13 +137,14 @@ def _parts(result: DemoResult) -> Iterator[str]:
     yield layout.section("What training changed", _training(result, colours))
     yield layout.section("The same questions before and after", _samples(result.samples))
     yield _rollout("The good adapter", good)
+    yield layout.section("Drift: a topic never seen before", _drift(result.drift))
     yield _rollout("The spoiled adapter", spoiled)
     yield layout.section("Where the time went", _phases(result))
     yield layout.section("Details", layout.facts(_leaves(result.details)))
 
 
 def _lead(result: DemoResult) -> str:
-    good, spoiled = result.good, result.spoiled
+    good, drift, spoiled = result.good, result.drift, result.spoiled
     forced = (
         f"was forced past it by {spoiled.override_by} and was {WORDS[spoiled.decision]} "
         f"by {_decider(spoiled)} after {spoiled.exposures_before_rollback:,} answers"
@@ -129,7 +154,9 @@ def _lead(result: DemoResult) -> str:
     return (
         f"Simulated users of a support desk rated and corrected what they saw. "
         f"{good.name}, trained on that, was {WORDS[good.decision]} by {_decider(good)} after "
-        f"{good.ratings_to_decision:,} ratings. {spoiled.name}, trained on spoiled data, got "
+        f"{good.ratings_to_decision:,} ratings. Users turned to a new topic, and the service found "
+        f"drift and retrained by itself: {drift.retraining.adapter} was {WORDS[drift.decision]} by "
+        f"{_by(drift.decided_by)}. {spoiled.name}, trained on spoiled data, got "
         f"“{spoiled.gate}” at the gate, {forced}."
     )
 
@@ -152,20 +179,45 @@ def _drawings(figures: list[str]) -> str:
 def _rollout(title: str, adapter: GoodAdapter | SpoiledAdapter) -> str:
     reason = f" Reason: {adapter.reason.rstrip('.')}." if adapter.reason else ""
     content = layout.paragraph(f"{_story(adapter)}.{reason}")
-    track = adapter.track
+    return layout.section(title, content + _tracked(adapter.name, adapter.track))
+
+
+def _drift(drift: Drift) -> str:
+    """Return what the service did of itself, with the prompts of the new cluster."""
+    run = drift.retraining
+    link = escape(drift.report_file, quote=True)
+    words = ", ".join(drift.words) or "no words"
+    prompts = "".join(f"<li>{layout.text(prompt)}</li>" for prompt in drift.examples)
+    return (
+        layout.paragraph(
+            f"Customers turned to a new topic; the service noticed after "
+            f"{drift.detected_after_interactions:,} of their questions. {drift.reason}."
+        )
+        + f'<p><a href="{link}">The whole drift report</a></p>'
+        + layout.paragraph(f"It names a new cluster of prompts by: {words}.")
+        + f"<ul>{prompts}</ul>"
+        + layout.paragraph(f"Run {run.run} followed by policy, {run.kind}. {run.reason}.")
+        + layout.facts(_drift_facts(drift))
+        + _tracked(run.adapter, drift.track)
+    )
+
+
+def _tracked(name: str, track: RolloutTrack | None) -> str:
+    """Return a rollout's own report and its drawings."""
+    content = ""
     if track is not None and track.report_file is not None:
         link = escape(track.report_file, quote=True)
         content += f'<p><a href="{link}">The whole report of this rollout</a></p>'
     if track is not None and track.times_s:
-        share = plots.draw_canary_share(track, f"{adapter.name}: share of subjects in canary")
-        evidence = plots.draw_evidence(track, f"{adapter.name}: evidence from ratings")
+        share = plots.draw_canary_share(track, f"{name}: share of subjects in canary")
+        evidence = plots.draw_evidence(track, f"{name}: evidence from ratings")
         content += _drawings(
             [
                 layout.figure("Evidence from ratings (e-value)", evidence),
                 layout.figure("Share of subjects in the canary arm", share),
             ]
         )
-    return layout.section(title, content)
+    return content
 
 
 def _samples(samples: tuple[Sample, ...]) -> str:

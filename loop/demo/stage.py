@@ -27,7 +27,8 @@ MARK = "made-by-ratchet-demo"  # only a folder with this file is ever emptied
 DATA = "data"  # the service's data folder inside it
 RECIPE = Path(__file__).with_name("sft-desk.toml")
 
-# Tolerances and steps: docs/decisions/0010, chosen so that a few hundred answers decide.
+# Tolerances, steps, windows and shares of new data: docs/decisions/0010, chosen so that a few
+# hundred answers decide.
 SETTINGS = """
 data_dir = {data_dir}
 
@@ -50,9 +51,15 @@ port = {console_port}
 [retrain]
 recipe = {recipe}
 cooldown_s = 0
+automatic = false
+growth_trigger = 1.0
+growth_must = 1.0
+incremental_max_share = 0.8
 
 [gate]
 examples = 24
+max_drop = 0.08
+max_doubt = 0.2
 
 [canary]
 shares = [0.2, 0.5]
@@ -69,6 +76,19 @@ latency_tolerance = 0.15
 holdback = 0.1
 watch_s = 15
 check_every_s = 1
+
+[monitoring]
+every_s = 2
+settle_s = 8
+window_interactions = 100
+healthy_interactions = 100
+
+[drift]
+evidently = "never"
+
+[scheduler]
+drift_every_s = 2
+plans_every_s = 3
 """
 
 
@@ -129,6 +149,13 @@ def write_settings(folder: Path, model: Path) -> tuple[Path, Settings]:
     )
     write_atomic(file, text.lstrip())
     return file, load_settings(file)
+
+
+def set_automatic(file: Path, automatic: bool) -> None:
+    """Say in the demo's settings file whether the service trains by itself."""
+    text = file.read_text(encoding="utf-8")
+    words = {value: f"automatic = {json.dumps(value)}\n" for value in (True, False)}
+    write_atomic(file, text.replace(words[not automatic], words[automatic]))
 
 
 def _toml(path: Path) -> str:

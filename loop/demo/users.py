@@ -27,7 +27,7 @@ import httpx
 import openai
 from openai.types.chat import ChatCompletion
 
-from loop.demo.desk import judge, load_desk
+from loop.demo.desk import DESK_FILE, TURN_FILE, judge, load_desk
 from loop.demo.people import Ask, Habits, Visit, heldout, react, traffic
 
 ATTEMPTS = 5
@@ -38,6 +38,7 @@ FAULTS = (openai.OpenAIError, httpx.HTTPError, ValueError)
 
 Emit = Callable[[dict[str, Any]], None]
 T = TypeVar("T")
+DESKS = {"known": DESK_FILE, "turn": TURN_FILE}
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Orders:
     model: str  # an application (traffic), or exactly an adapter or `base` (held-out)
     habits: Habits = field(default_factory=Habits)
     mode: Literal["traffic", "heldout"] = "traffic"
+    topic: Literal["known", "turn"] = "known"  # of held-out questions
     system: str = ""
     temperature: float = 0.7
     max_tokens: int = 48
@@ -259,11 +261,12 @@ async def run_crowd(orders: Orders, emit: Emit) -> dict[str, Any]:
     `emit` gets a progress object each second when `orders.progress` says so. SIGINT and
     SIGTERM end the crowd after the answers that are under way.
     """
-    desk = load_desk()
     if orders.mode == "traffic" and orders.habits.max_users is None and orders.until_file is None:
         raise ValueError("traffic needs an end: give --max-users or --until-file")
     visits = (
-        traffic(desk, orders.habits) if orders.mode == "traffic" else heldout(desk, orders.habits)
+        traffic(load_desk(), orders.habits, load_desk(TURN_FILE))
+        if orders.mode == "traffic"
+        else heldout(load_desk(DESKS[orders.topic]), orders.habits)
     )
     root = orders.base_url.rstrip("/").removesuffix("/v1")
     tally, stop = Tally(), asyncio.Event()
@@ -323,6 +326,7 @@ def parse_orders(arguments: Sequence[str] | None = None) -> Orders:
     parser.add_argument("--api-key", required=True)
     parser.add_argument("--model", required=True, help="application, exact adapter, or base")
     parser.add_argument("--mode", choices=("traffic", "heldout"))
+    parser.add_argument("--topic", choices=tuple(DESKS), help="of held-out questions")
     parser.add_argument("--persona", choices=("customer", "spoiler"))
     for name in ("system", "user-prefix"):
         parser.add_argument(f"--{name}")
@@ -331,7 +335,7 @@ def parse_orders(arguments: Sequence[str] | None = None) -> Orders:
     integers = ("max-tokens", "concurrency", "seed", "offset", "max-users", "questions-max")
     for name in (*integers, "limit"):
         parser.add_argument(f"--{name}", type=int)
-    shares = ("stream-share", "rate-share", "edit-share", "careless-share")
+    shares = ("stream-share", "rate-share", "edit-share", "careless-share", "turn-share")
     for name in (*shares, "temperature", "timeout-s"):
         parser.add_argument(f"--{name}", type=float)
     parser.add_argument("--progress", action="store_true", help="a JSON line each second")

@@ -1,8 +1,8 @@
 """DETECT's edge to the store: which interactions a window has, and a sample of them with votes.
 
 Ids and times are read of so many at most, texts of the sample only: the cost of a window stays the
-same however much traffic there is. Answers that nobody saw, and embeddings, are no traffic of an
-adapter. Works alike on SQLite and PostgreSQL; decides nothing.
+same however much traffic there is. Answers that nobody saw, embeddings, and what was asked of an
+adapter by its exact name are no traffic of it. Works alike on SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ def _of(scope: Scope, span: Span) -> Iterator[ColumnElement[bool]]:
         yield col(Interaction.started_at) > span.after
     adapter = col(Interaction.adapter)
     yield adapter.is_(None) if scope.adapter is None else adapter == scope.adapter
+    yield col(Interaction.requested_model) != scope.name  # who names it exactly measures
     yield col(Interaction.shadow_of).is_(None)
     yield col(Interaction.endpoint) != NO_ANSWERS
 

@@ -345,6 +345,18 @@ def test_what_nobody_saw_and_embeddings_are_no_traffic(here: Parts) -> None:
     assert look(here, close_now=True) == [Collected(look(here)[0].scope, None, ())]
 
 
+def test_what_is_asked_of_a_model_by_its_name_is_no_traffic(here: Parts, tmp_path: Path) -> None:
+    """Measurements of an adapter or of the base model close no window; routed answers do."""
+    train(here, tmp_path / "dataset")
+    measured = {"adapter": "desk--v1", "requested_model": "desk--v1"}
+    talk(here, 60, **measured)
+    talk(here, 60, adapter=None, requested_model="base")
+    assert not any(one.window for one in look(here))
+    talk(here, 60, hour=1.0, adapter="desk--v1", requested_model="live")
+    (window,) = [one.window for one in look(here) if one.window]
+    assert (window.adapter, window.rows) == ("desk--v1", 60)
+
+
 def test_a_healthy_week_is_the_first_without_errors_and_drift(here: Parts) -> None:
     """Spans with many errors, or whose drift was acted on, are passed over."""
     talk(here, 60, status="error", error="engine", answer="")

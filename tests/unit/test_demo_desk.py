@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from core.errors import DataError
-from loop.demo.desk import DESK_FILE, Desk, Fact, judge, load_desk
+from loop.demo.desk import DESK_FILE, TURN_FILE, Desk, Fact, judge, load_desk
 
 DESK = load_desk()
-each_fact = pytest.mark.parametrize("fact", DESK.facts, ids=lambda fact: fact.id)
+TURN = load_desk(TURN_FILE)
+FACTS = (*DESK.facts, *TURN.facts)
+each_fact = pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.id)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -47,22 +49,30 @@ def test_an_ideal_answer_is_one_short_sentence_that_answers_only_its_fact(fact: 
     """No ideal answer is long, and none passes as the answer to another fact."""
     assert 8 <= len(fact.answer.split()) <= 18
     assert fact.answer.endswith(".")
-    assert [other.id for other in DESK.facts if judge(other, fact.answer)] == [fact.id]
+    assert [other.id for other in FACTS if judge(other, fact.answer)] == [fact.id]
 
 
 def test_the_desk_has_at_least_forty_facts_with_their_own_questions() -> None:
     """There are enough facts, and no traffic question belongs to two of them."""
-    asked = Counter(phrasing.lower() for fact in DESK.facts for phrasing in fact.phrasings)
+    asked = Counter(phrasing.lower() for fact in FACTS for phrasing in fact.phrasings)
     assert len(DESK.facts) >= 44
     assert asked.most_common(1)[0][1] == 1
 
 
 def test_no_held_out_question_is_close_to_one_in_traffic() -> None:
     """Held-out questions measure generalisation: none repeats more than 80 % of the words."""
-    phrasings = {_words(phrasing) for fact in DESK.facts for phrasing in fact.phrasings}
-    heldout = [_words(question) for fact in DESK.facts for question in fact.heldout]
+    phrasings = {_words(phrasing) for fact in FACTS for phrasing in fact.phrasings}
+    heldout = [_words(question) for fact in FACTS for question in fact.heldout]
     close = [pair for pair in product(heldout, phrasings) if _overlap(*pair) > 0.8]
     assert close == []
+
+
+def test_nobody_asks_of_the_topic_of_the_turn_before_it() -> None:
+    """Every question of it names the thing, and no text of the desk before the turn does."""
+    asked = [question for fact in TURN.facts for question in (*fact.phrasings, *fact.heldout)]
+    assert all("glowbox" in question.lower() for question in asked)
+    assert "glowbox" not in DESK_FILE.read_text(encoding="utf-8").lower()
+    assert TURN.company == DESK.company
 
 
 def test_the_judge_looks_past_case_markdown_and_curly_quotes() -> None:
@@ -147,5 +157,5 @@ def test_a_wrong_desk_file_is_refused_by_name(text: str | None, told: str, tmp_p
 
 def test_no_answer_holds_what_redaction_would_remove() -> None:
     """Corrections must reach training as they were written: no addresses, no long numbers."""
-    text = DESK_FILE.read_text(encoding="utf-8")
+    text = "".join(file.read_text(encoding="utf-8") for file in (DESK_FILE, TURN_FILE))
     assert re.findall(r"\S+@\S+|\d[\d -]{7,}\d|https?://", text) == []

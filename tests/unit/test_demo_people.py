@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from loop.demo.desk import load_desk
+from loop.demo.desk import TURN_FILE, load_desk
 from loop.demo.people import Ask, Habits, Reaction, heldout, react, traffic
 
 DESK = load_desk()
@@ -56,6 +56,17 @@ def test_people_ask_one_to_so_many_questions_and_a_share_of_them_is_careless() -
     assert {len(visit.asks) for visit in visits} == {1, 2}
     assert sum(visit.careless for visit in visits) / len(visits) == pytest.approx(0.06, abs=0.02)
     assert sum(ask.stream for ask in asks) / len(asks) == pytest.approx(0.3, abs=0.03)
+
+
+def test_customers_turn_to_a_new_topic_in_the_share_that_is_told() -> None:
+    """Before the turn nothing of it is asked, and the people are the same as without it."""
+    turn = load_desk(TURN_FILE)
+    plain = Habits(seed=3, max_users=900, questions_max=1)
+    assert list(traffic(DESK, plain, turn)) == list(traffic(DESK, plain))
+    visits = list(traffic(DESK, replace(plain, turn_share=0.45), turn))
+    facts = Counter(ask.fact.id for visit in visits for ask in visit.asks)
+    assert sum(facts[fact.id] for fact in turn.facts) / 900 == pytest.approx(0.45, abs=0.05)
+    assert min(facts[fact.id] for fact in turn.facts) > 40
 
 
 def test_held_out_visits_are_nameless_and_limited() -> None:

@@ -27,10 +27,12 @@ from loop.demo.evidence import (
 from loop.demo.report import print_summary, write_demo_report
 from loop.demo.result import (
     DemoResult,
+    Drift,
     GoodAdapter,
     HeldoutShare,
     LossCurve,
     Phase,
+    Retraining,
     RolloutTrack,
     Sample,
     SeenAnswer,
@@ -55,8 +57,22 @@ ANSWERS = tuple(
 RESULT = DemoResult(
     heldout=HeldoutShare(base=0.08, promoted=0.64, questions=174),
     good=GoodAdapter("desk--v1", "pass", "promoted", "conductor", 57, "E=31 of 20", TRACK),
+    drift=Drift(
+        detected_after_interactions=41,
+        reason="meaning of prompts changed",
+        words=("glowbox", "lamp"),
+        examples=("How <much> is it?", "price of the glowbox?"),
+        report_file="data/monitoring/drift/w1/report.html",
+        retraining=Retraining("incremental", "run-2", "desk--v2", "drift: inputs have shifted"),
+        gate="pass",
+        decision="promoted",
+        decided_by="conductor",
+        heldout=HeldoutShare(0.0, 0.5, 18),
+        known=HeldoutShare(0.64, 0.6, 174),
+        track=replace(TRACK, report_file="reports/rollout-2.html"),
+    ),
     spoiled=SpoiledAdapter(
-        "desk--v2", "fail", "olga", "rolled_back", "conductor", 44, "E=25 of 20", TRACK
+        "desk--v3", "fail", "olga", "rolled_back", "conductor", 44, "E=25 of 20", TRACK
     ),
     phases=(Phase("collect", 0.0, 80.0), Phase("canary", 80.0, 120.5)),
     answers=ANSWERS,
@@ -79,6 +95,19 @@ def test_a_run_that_shows_everything_has_no_shortcomings() -> None:
         ("good", {"gate": "fail"}, "good adapter's gate said fail"),
         ("good", {"decision": "inconclusive"}, "good adapter was inconclusive"),
         ("good", {"decided_by": "olga"}, "good adapter was decided by olga"),
+        ("drift", {"words": ()}, "named no new cluster"),
+        ("drift", {"examples": ()}, "named no new cluster"),
+        (
+            "drift",
+            {"retraining": Retraining("full", "r", "a", "drift: x")},
+            "full, not incremental",
+        ),
+        ("drift", {"retraining": Retraining("incremental", "r", "a", "growth: x")}, "growth: x"),
+        ("drift", {"gate": "fail"}, "retrained adapter's gate said fail"),
+        ("drift", {"decision": "inconclusive"}, "retrained adapter was inconclusive"),
+        ("drift", {"decided_by": "olga"}, "retrained adapter was decided by olga"),
+        ("drift", {"heldout": HeldoutShare(0.5, 0.5, 18)}, "it did not grow"),
+        ("drift", {"known": HeldoutShare(0.64, 0.57, 174)}, "known topics fell from 64.0%"),
         ("spoiled", {"gate": "pass"}, "spoiled adapter's gate said pass"),
         ("spoiled", {"override_by": None}, "No operator"),
         ("spoiled", {"decision": "promoted"}, "spoiled adapter was promoted"),
@@ -111,6 +140,23 @@ def test_the_json_report_has_exactly_the_promised_keys(folder: Path) -> None:
             "decided_by": "conductor",
             "ratings_to_decision": 57,
         },
+        "drift": {
+            "detected_after_interactions": 41,
+            "cause": {
+                "reason": "meaning of prompts changed",
+                "words": ["glowbox", "lamp"],
+                "examples": ["How <much> is it?", "price of the glowbox?"],
+                "report": "data/monitoring/drift/w1/report.html",
+            },
+            "retraining": {
+                "kind": "incremental",
+                "run": "run-2",
+                "adapter": "desk--v2",
+                "reason": "drift: inputs have shifted",
+            },
+            "decision": "promoted",
+            "heldout_good_share": {"before": 0.0, "after": 0.5},
+        },
         "spoiled_adapter": {
             "gate": "fail",
             "override_by": "olga",
@@ -122,6 +168,7 @@ def test_the_json_report_has_exactly_the_promised_keys(folder: Path) -> None:
     assert details["machine"] == {"cores": 2, "cpu": "x & y"}
     assert details["traffic_good_share"]["base"] == {"answers": 80, "good_share": 12 / 80}
     assert details["shortcomings"] == []
+    assert details["drift"]["known_topics_good_share"] == {"before": 0.64, "after": 0.6}
 
 
 @pytest.fixture(scope="module")
@@ -163,12 +210,15 @@ def test_the_page_is_whole_in_itself_and_escapes_what_models_wrote(folder: Path)
     page = Page(text)
     assert page.open == []
     tags = [tag for tag, _ in page.seen]
-    assert tags.count("svg") == 8
+    assert tags.count("svg") == 10
     assert all(a.get("aria-label") for tag, a in page.seen if tag == "svg")
     assert not {"script", "link", "img", "iframe", "b"} & set(tags)
     links = [a["href"] for tag, a in page.seen if tag == "a"]
-    assert links == ["reports/rollout-1.html"] * 2
+    drift = ["data/monitoring/drift/w1/report.html", "reports/rollout-2.html"]
+    assert links == ["reports/rollout-1.html", *drift, "reports/rollout-1.html"]
     assert "How &lt;fast&gt;?" in text
+    assert "<li>How &lt;much&gt; is it?</li>" in text
+    assert "by: glowbox, lamp." in text
     assert "8% before, 64% after" in text
 
 
@@ -199,6 +249,7 @@ def test_a_demo_that_ended_early_can_still_be_reported(tmp_path: Path) -> None:
     bare = DemoResult(
         heldout=HeldoutShare(0.0, 0.0, 0),
         good=GoodAdapter("desk--v1", "fail", "undecided", "nobody", 0),
+        drift=replace(RESULT.drift, words=(), examples=(), track=None),
         spoiled=SpoiledAdapter("desk--v2", "fail", None, "undecided", "nobody", 0),
         phases=(),
     )
@@ -217,6 +268,9 @@ def test_the_summary_names_the_numbers_and_what_is_missing() -> None:
     good, bad = console.file.getvalue().split("Everything that the demo promises was shown.")
     assert "64.0% of 174 questions" in good
     assert "desk--v1: gate pass, promoted by the verdict" in good
+    assert "41 questions of a new topic" in good
+    assert "desk--v2, incremental: gate pass, promoted by the verdict" in good
+    assert "0.0% before, 50.0% after, of 18 questions" in good
     assert "Not shown: No operator sent the spoiled adapter past the gate." in bad
 
 

@@ -9,8 +9,22 @@ from pathlib import Path
 import pytest
 
 from core.errors import SettingsError, StateError
-from core.settings import FILE_VARIABLE, EngineSettings, GatewaySettings, Settings
-from loop.demo.stage import APPLICATION, DATA, MARK, PhaseClock, empty_folder, write_settings
+from core.settings import (
+    FILE_VARIABLE,
+    EngineSettings,
+    GatewaySettings,
+    Settings,
+    load_settings,
+)
+from loop.demo.stage import (
+    APPLICATION,
+    DATA,
+    MARK,
+    PhaseClock,
+    empty_folder,
+    set_automatic,
+    write_settings,
+)
 from loop.service import running_service
 from retrain.recipe import load_recipe
 from tests.fakes.lora import write_base_config
@@ -94,6 +108,21 @@ def test_the_recipe_of_the_settings_is_one(tmp_path: Path) -> None:
     """It lies beside the stage, and retrain reads it."""
     _, settings = write_settings(tmp_path, write_base_config(tmp_path / "model"))
     assert load_recipe(settings.retrain.recipe).name
+
+
+def test_the_service_trains_by_itself_when_it_is_told_to(tmp_path: Path) -> None:
+    """Nothing else in the file changes, and it can be switched back."""
+    file, settings = write_settings(tmp_path, write_base_config(tmp_path / "model"))
+    before = file.read_text()
+    assert not settings.retrain.automatic
+    set_automatic(file, True)
+    told = load_settings(file)
+    assert told.retrain.automatic
+    assert told.retrain.model_dump(exclude={"automatic"}) == settings.retrain.model_dump(
+        exclude={"automatic"}
+    )
+    set_automatic(file, False)
+    assert file.read_text() == before
 
 
 def test_two_demos_have_two_keys(tmp_path: Path) -> None:

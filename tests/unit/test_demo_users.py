@@ -14,12 +14,13 @@ import pytest
 from aiohttp import web
 
 from feedback.submission import parse_submission
-from loop.demo.desk import judge, load_desk
+from loop.demo.desk import TURN_FILE, judge, load_desk
 from loop.demo.people import Habits
 from loop.demo.users import Orders, parse_orders, run_crowd
 
 DESK = load_desk()
-FACT_OF = {q: fact for fact in DESK.facts for q in (*fact.phrasings, *fact.heldout)}
+TURN = load_desk(TURN_FILE)
+FACT_OF = {q: fact for fact in (*DESK.facts, *TURN.facts) for q in (*fact.phrasings, *fact.heldout)}
 ALL = Habits(max_users=12, rate_share=1.0, edit_share=1.0, careless_share=0.0)
 
 
@@ -177,6 +178,18 @@ async def test_a_measurement_asks_once_without_name_heat_or_feedback(server: Ser
     assert server.given == []
     assert summary["good_share"] == pytest.approx(billing / 58)
     assert summary["by_adapter"] == {"desk--v1": {"asked": 58, "good": billing}}
+
+
+async def test_a_measurement_of_the_turn_asks_of_its_topic_alone(server: Server) -> None:
+    """All of its held-out questions, once each; in traffic it comes in its share."""
+    arguments = ["--base-url", server.url, "--api-key", "key", "--model", "desk--v1"]
+    await _run(parse_orders([*arguments, "--mode", "heldout", "--topic", "turn"]))
+    questions = sorted(body["messages"][-1]["content"] for body in server.asked)
+    assert questions == sorted(q for fact in TURN.facts for q in fact.heldout)
+    server.asked.clear()
+    await _run(parse_orders([*arguments, "--max-users", "12", "--turn-share", "1.0"]))
+    asked = {body["messages"][-1]["content"] for body in server.asked}
+    assert asked <= {q for fact in TURN.facts for q in fact.phrasings}
 
 
 async def test_faults_that_pass_are_tried_again(server: Server) -> None:

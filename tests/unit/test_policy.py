@@ -27,6 +27,8 @@ QUIET = State(
 )
 FELL = Measure("ratings", Tally(160, 200), Tally(130, 200))  # 80 % to 65 %
 ACT = Drift("drift-1", "act", "prompts are three times as long", NOW)
+PART = replace(ACT, new_share=0.5)
+MOVED = replace(ACT, new_share=0.51)
 
 
 def considered(state: State, trigger: str, rules: RetrainSettings = RULES) -> Considered:
@@ -85,7 +87,9 @@ def test_first_adapter_is_trained_in_full() -> None:
         ({"new_examples": 31}, "growth", "full", "31% is new, over 30%"),
         ({"new_examples": 5, "ratings": FELL}, "rating", "incremental", "ratings fell 18.8%"),
         ({"evaluations": (FELL,)}, "evaluation", "incremental", "80.0% of 200 → 65.0% of 200"),
-        ({"new_examples": 5, "drift": ACT}, "drift", "full", "the domain has shifted"),
+        ({"new_examples": 5, "drift": ACT}, "drift", "incremental", "5% is new, within 30%"),
+        ({"new_examples": 5, "drift": PART}, "drift", "incremental", "5% is new, within 30%"),
+        ({"new_examples": 5, "drift": MOVED}, "drift", "full", "51% of traffic are new subjects"),
         ({"base_model": "models/newer"}, "base_model", "full", "not models/base"),
         ({"requested_by": "ann"}, "by_hand", "incremental", "asked for by ann"),
         ({"requested_by": "ann", "full_asked": True}, "by_hand", "full", "was asked for"),
@@ -309,7 +313,7 @@ def test_a_plan_is_told_in_words() -> None:
     state = changed(
         new_examples=20,
         ratings=FELL,
-        drift=ACT,
+        drift=MOVED,
         trained_at=NOW - timedelta(days=3),
         last_started={"growth": NOW, "rating": NOW, "schedule": NOW - timedelta(days=30)},
     )
@@ -323,7 +327,8 @@ def test_a_plan_is_told_in_words() -> None:
     )
     assert any(line.startswith("  evaluation: unknown [unknown of 5.0%]") for line in lines)
     assert any(line.startswith("  schedule: quiet [3.0 days of 30.0 days]") for line in lines)
-    assert "  domain: broken: the domain has shifted" in lines
+    moved = "the domain has shifted: 51% of traffic are new subjects, over 50%"
+    assert any(line.startswith("  domain: broken") and moved in line for line in lines)
     assert "  share: 20% is new, within 30%" in lines
     assert lines[-1] == "  5 increments may follow before the next full training"
 

@@ -46,6 +46,7 @@ DRIFTS = st.builds(
     st.just("longer"),
     PAST,
     st.none() | st.just("run"),
+    st.floats(0, 1),
 )
 SHARES = st.floats(0, 1)
 
@@ -87,6 +88,7 @@ def rules(draw: st.DrawFn) -> RetrainSettings:
         growth_must=draw(SHARES),
         growth_min_examples=draw(st.integers(1, 50)),
         incremental_max_share=draw(SHARES),
+        domain_shift_share=draw(SHARES),
         max_increments=draw(st.integers(0, 6)),
         every_days=draw(st.none() | st.floats(1, 90)),
         cooldown_s=draw(st.floats(0, 1e6)),
@@ -132,9 +134,10 @@ def test_no_increment_is_over_the_bounds(state: State, settings: RetrainSettings
     if plan.mode != "incremental":
         return
     assert state.live_adapter is not None
-    faults = (state.tainted, state.base_model_changed, state.domain_shift, state.full_asked)
+    faults = (state.tainted, state.base_model_changed, state.full_asked)
     assert not any((*faults, state.unfit))
     assert state.new_share <= settings.incremental_max_share
+    assert state.moved_share <= settings.domain_shift_share
     assert len(state.steps_kept) < settings.max_increments
     kept = [part for part in state.steps_kept if part is not None]
     assert all(part >= settings.retention_step for part in kept)

@@ -144,6 +144,20 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
             Service(hasty, (process,)).wait_until_ready()
 
 
+def test_a_process_can_be_started_again_alone(tmp_path: Path) -> None:
+    """It reads its settings anew; the others go on."""
+    one, other = (script(tmp_path, "import time; time.sleep(60)") for _ in range(2))
+    one.name = "one"
+    with kept(one), kept(other):
+        before = (one.child, other.child)
+        Service(settings(tmp_path), (one, other)).start_again("one")
+        assert before[0] is not None
+        assert before[0].poll() is not None
+        assert one.is_running()
+        assert one.child is not before[0]
+        assert other.child is before[1]
+
+
 def test_stopping_leaves_none_alive(tmp_path: Path) -> None:
     """Neither one that obeys, nor one that does not, nor one that was never started."""
     deaf = (

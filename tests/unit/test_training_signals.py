@@ -230,6 +230,17 @@ def report(id_: str, severity: str, days: float, adapter: str = "desk--v1") -> D
     )
 
 
+def test_new_subjects_of_a_report_are_the_share_of_traffic_that_moved(session: Session) -> None:
+    """All clusters of its window together."""
+    row = report("a", "act", 1)
+    row.numbers = {"clusters": [{"share": 0.375}, {"share": 0.25}]}
+    session.add(row)
+    session.commit()
+    drift = read_signals(session, RULES, "desk", live_adapter(session, "desk"), NOW).drift
+    assert drift is not None
+    assert drift.new_share == 0.625
+
+
 def test_an_act_stands_over_what_is_watched_after_it(session: Session) -> None:
     """Its cool-down makes the next windows `watch`; a calm one ends it."""
     live = live_adapter(session, "desk")

@@ -212,11 +212,11 @@ def test_a_recipe_of_another_shape_is_told(session: Session, tmp_path: Path) -> 
 def test_signals_of_other_stages_are_handed_on(session: Session) -> None:
     """Ratings, evaluations, drift and wish reach the policy as they are."""
     fell = Measure("ratings", Tally(8, 10), Tally(7, 10))
-    drift = Drift("d", "act", "longer", NOW)
+    drift = Drift("d", "act", "longer", NOW, new_share=0.6)
     signals = Signals(fell, (fell,), drift, requested_by="ann", full_asked=True)
     state = read(session, signals=signals)
     assert (state.ratings, state.evaluations) == (fell, (fell,))
-    assert state.domain_shift
+    assert state.moved_share == 0.6
     assert state.full_asked
     assert state.requested_by == "ann"
     assert read(session, signals=Signals("12 of 30")).ratings_note == "12 of 30"

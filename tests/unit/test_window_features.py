@@ -111,12 +111,23 @@ def test_what_is_like_nothing_in_the_reference_is_new() -> None:
     assert np.mean(found[:60] == NEW) < 0.2
 
 
+@pytest.mark.parametrize("rows", [20, 100, 1_000])
+def test_more_of_the_same_is_hardly_ever_new(rows: int) -> None:
+    """However small the reference is: its own rows do not say how far others of the kind are."""
+    random = np.random.default_rng(rows)
+    both = random.normal(size=(2 * rows, 64)).astype(np.float32)
+    both /= np.linalg.norm(both, axis=1, keepdims=True)
+    found = fit_topics(both[:rows], 12).assign(both[rows:])
+    assert np.mean(found == NEW) <= 0.05
+
+
 def test_no_rows_and_equal_rows_make_no_trouble() -> None:
     """Nothing has no topics; a hundred equal prompts have one."""
     empty = np.empty((0, 16), np.float32)
     assert len(fit_topics(empty, 5).centres_K_D) == 0
     assert fit_topics(empty, 5).assign(around(0, rows=2)).tolist() == [NEW, NEW]
     assert Topics(around(0, rows=1), 0.1).assign(empty).tolist() == []
+    assert fit_topics(around(0, rows=1), 5).far == 0.0
     same = np.repeat(around(3, rows=1), 100, axis=0)
     assert len(fit_topics(same, 5).centres_K_D) == 1
 
