@@ -94,7 +94,7 @@ def test_a_full_disk_ends_a_run_and_with_room_it_goes_on(
     folder = newest_run(workshop)
     run = workshop.run(folder.name)
     told = str(failed.value)
-    assert "the disk is full: checkpoints/checkpoint-8/optimizer.pt could not be written" in told
+    assert "the disk is full: checkpoints/checkpoint-8/" in told  # the file that was written last
     assert f"{folder} has " in told
     assert "lower keep_checkpoints in the recipe, or set data_dir to a larger disk" in told
     assert run.status == "failed"

@@ -65,6 +65,7 @@ def test_the_guides_table_of_sizes_comes_out() -> None:
     assert estimate(SEVEN, shared, A100, total_tokens=1).fits
     offloaded = replace(full, offload=True)
     assert estimate(SEVEN, offloaded, A100, total_tokens=1).parts["optimiser"] == 0.0
+    assert estimate(SEVEN, PLAN, A10, total_tokens=1).memory_bytes < 24 * GB
 
 
 def test_time_is_operations_by_what_is_reached() -> None:
