@@ -277,13 +277,15 @@ def test_the_cost_of_a_window_and_its_check_is_flat_to_a_hundred_thousand(here: 
         talk(here, 60, hour=hour)
         multiply(here, START + timedelta(hours=hour), times)
         statements: list[str] = []
-        counter = event.listens_for(here.store.engine, "before_cursor_execute")(
-            lambda *arguments, seen=statements: seen.append(arguments[2])
-        )
+
+        def count(*arguments: Any, seen: list[str] = statements) -> None:
+            seen.append(arguments[2])
+
+        event.listen(here.store.engine, "before_cursor_execute", count)
         [made] = look(here)
         collecting = len(statements)
         assert check_drift(here).startswith("1 windows checked")
-        event.remove(here.store.engine, "before_cursor_execute", counter)
+        event.remove(here.store.engine, "before_cursor_execute", count)
         assert made.window is not None
         assert (made.window.rows, made.window.sampled_rows) == (60, 40)
         told.append((collecting, len(statements) - collecting))
