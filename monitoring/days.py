@@ -93,9 +93,9 @@ def _lacks_a_past(session: Session, application: str) -> bool:
 def _held(
     session: Session, table: Any, place: Any, application: str, since: datetime | None
 ) -> Mapping[datetime, Held]:
-    query = sa_select(place, table.interactions, table.facts, table.effective, table.rolled_at).where(
-        table.application == application
-    )
+    query = sa_select(
+        place, table.interactions, table.facts, table.effective, table.rolled_at
+    ).where(table.application == application)
     if since is not None:
         query = query.where(place >= since)
     found: dict[datetime, Held] = defaultdict(Held)
