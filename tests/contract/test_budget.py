@@ -41,16 +41,19 @@ def name() -> str:
 
 async def test_a_minutes_worth_passes_and_no_more(budget: Budget, name: str) -> None:
     """The one that does not is told how long to wait."""
+    began_s = time.monotonic()
     waits = [await budget.take(name, SLOW, 1) for _ in range(65)]
     passed = [wait for wait in waits if wait == 0.0]
-    assert 60 <= len(passed) <= 63
+    assert 60 <= len(passed) <= min(64, 62 + time.monotonic() - began_s)
     assert 0.0 < waits[-1] <= 1.0
 
 
 async def test_many_at_once_do_not_get_more(budget: Budget, name: str) -> None:
     """Coroutines that race for a bucket share it."""
+    began_s = time.monotonic()
     waits = await asyncio.gather(*(budget.take(name, SLOW, 1) for _ in range(100)))
-    assert 60 <= sum(wait == 0.0 for wait in waits) <= 63
+    refilled = time.monotonic() - began_s  # one a second
+    assert 60 <= sum(wait == 0.0 for wait in waits) <= 62 + refilled
 
 
 async def test_what_is_given_back_can_be_taken_again(budget: Budget, name: str) -> None:
