@@ -350,8 +350,7 @@ def test_what_nobody_saw_and_embeddings_are_no_traffic(here: Parts) -> None:
 def test_what_is_asked_of_a_model_by_its_name_is_no_traffic(here: Parts, tmp_path: Path) -> None:
     """Measurements of an adapter or of the base model close no window; routed answers do."""
     train(here, tmp_path / "dataset")
-    measured = {"adapter": "desk--v1", "requested_model": "desk--v1"}
-    talk(here, 60, **measured)
+    talk(here, 60, adapter="desk--v1", requested_model="desk--v1")
     talk(here, 60, adapter=None, requested_model="base")
     assert not any(one.window for one in look(here))
     talk(here, 60, hour=1.0, adapter="desk--v1", requested_model="live")

@@ -16,7 +16,8 @@ from curation.augmentation.cap import is_written
 from curation.augmentation.products import AUGMENTED
 from curation.augmentation.writer import Writer
 from curation.augmentation.writing import augment
-from curation.judge import agreement, judge_pairs, judge_settings, labels
+from curation.judge import agreement, judge_pairs, judge_settings
+from curation.judgements import decided_by
 from curation.table import DROPS
 from tests.unit.candidate_tables import pair, row, table_of
 
@@ -71,15 +72,15 @@ def test_every_request_becomes_marked_rows_or_reasons(settings: AugmentationSett
 
 
 def test_a_judge_says_of_each_pair_what_can_be_counted(settings: AugmentationSettings) -> None:
-    """Each pair is labelled or dropped with a reason; the agreement holds all that was readable."""
+    """Each pair has a winner or a reason why not; the agreement holds all that was readable."""
     table = table_of(*(pair(prompt, answer, "No idea.") for prompt, answer in QUESTIONS.items()))
     with Writer(judge_settings(settings)) as judge:
         judged = judge_pairs(table, judge)
         usage = judge.usage
-    measured = agreement(judged.judgements, labels(judged.judgements))
+    measured = agreement(judged.judgements, dict(decided_by(table)))
+    decided = [one for one in judged.judgements if one.winner]
     print(measured, Counter(judged.drops["reason"].to_pylist()))
     assert usage.requests == 2 * len(QUESTIONS)
-    assert judged.pairs.num_rows + judged.drops.num_rows == len(QUESTIONS)
-    assert set(judged.pairs["source"].to_pylist()) <= {"judge"}
+    assert len(decided) + judged.drops.num_rows == len(QUESTIONS)
     assert measured.compared + measured.unreadable == len(QUESTIONS)
     assert measured.compared > 0
