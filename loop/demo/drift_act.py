@@ -31,9 +31,8 @@ from retrain.runs.progress import TrainProgress, read_all
 
 # Less than half: more of traffic in new subjects is a major domain shift, and trained in full.
 TURN_SHARE = 0.45
-HEALTHY_S = (
-    600.0  # some 150 answers of the new adapter take a minute on two cores; a fault takes longer
-)
+# Some 150 answers of the new adapter take a minute on two cores; what takes so long is a fault.
+HEALTHY_S = 600.0
 DETECTION_S = 900.0  # three windows at most: two minutes
 TRAINING_S = 900.0
 START_S = 180.0  # of what the scheduler does at its next look, with a curation
