@@ -45,14 +45,15 @@ def needed_bytes(base_model: Path, recipe: Recipe) -> int:
     While a checkpoint is written, `keep_checkpoints` older ones are still there.
     """
     checkpoint = checkpoint_bytes(base_model, recipe)
-    result = checkpoint // COPIES_PER_CHECKPOINT
+    result = trained_numbers(base_model, recipe) * BYTES_32
     return checkpoint * (recipe.keep_checkpoints + 1) + RESULTS * result + SPARE_BYTES
 
 
 def checkpoint_bytes(base_model: Path, recipe: Recipe) -> int:
-    """Return how many bytes a checkpoint has, from above."""
+    """Return how many bytes a checkpoint has, from above; each holds the tokenizer, too."""
     weights = trained_numbers(base_model, recipe)
-    return weights * BYTES_32 * COPIES_PER_CHECKPOINT
+    tokenizer = sum(file.stat().st_size for file in base_model.glob("tokenizer*"))
+    return weights * BYTES_32 * COPIES_PER_CHECKPOINT + tokenizer
 
 
 def trained_numbers(base_model: Path, recipe: Recipe) -> int:

@@ -16,7 +16,7 @@ from core.settings import EngineSettings, RetrainSettings, Settings
 from retrain.parallel.plan import Parallel
 from retrain.recipe import Recipe, load_recipe
 from retrain.runs import disk, preflight
-from retrain.runs.disk import needed_bytes, trained_numbers
+from retrain.runs.disk import checkpoint_bytes, needed_bytes, trained_numbers
 from retrain.runs.preflight import check_before_run
 from retrain.runs.spec import JobSpec
 from tests.unit.test_estimate import SMOLLM2
@@ -169,6 +169,9 @@ def test_what_a_run_writes_is_what_it_trains(spec: JobSpec) -> None:
     assert 4_884_480 <= trained_numbers(model, recipe()) < 1.3 * 4_884_480
     wanted = needed_bytes(model, recipe(keep_checkpoints=2))
     assert wanted == (3 * 12 + 2 * 4) * trained_numbers(model, recipe()) + disk.SPARE_BYTES
+    without = checkpoint_bytes(model, recipe())
+    (model / "tokenizer.json").write_bytes(b" " * 1_000)
+    assert checkpoint_bytes(model, recipe()) == without + 1_000  # each checkpoint holds it
     assert trained_numbers(model, recipe("sft-full")) == pytest.approx(134_515_008, rel=0.01)
 
 
