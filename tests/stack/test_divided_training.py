@@ -1,22 +1,168 @@
-"""DeepSpeed reads the configuration that is made for it, offline. Nothing is trained here."""
+"""Two processes that divide model, gradients and states end with the weights of one, killed or not.
+
+The real launcher and DeepSpeed, on CPU by gloo, with the tiny model. No GPU was there.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
 import pytest
 
-from core.launcher_settings import Strategy
-from retrain.parallel.plan import Parallel
+from core.errors import TrainingError
+from core.launcher_settings import LaunchersSettings, LocalSettings, Strategy
+from retrain.launchers.local import LocalLauncher
+from retrain.parallel.plan import ALONE, Parallel
 from retrain.parallel.value import table
 from retrain.parallel.zero import deepspeed_values
 from retrain.recipe import load_recipe
+from retrain.registry.servable import WEIGHTS_FILE
+from retrain.runs.checkpoints import newest_complete
+from retrain.runs.progress import TrainProgress
+from retrain.runs.runner import resume_run, train_adapter
+from retrain.runs.spec import (
+    ADAPTER_FOLDER,
+    CHECKPOINT_FOLDER,
+    JobResult,
+    JobSpec,
+)
+from tests.training_world import Workshop, make_tiny_model, open_workshop, weights
 
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
+
+STEPS = 8
+END_S = 20.0  # for the kernel to end what is left
+KILLED = "torch.distributed.run"
+
+
+@pytest.fixture(scope="module")
+def workshop(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """Give a workshop with the tiny model and a dataset."""
+    folder = tmp_path_factory.mktemp("workshop")
+    opened = open_workshop(folder, make_tiny_model(base_model, folder / "tiny"))
+    opened.dataset(1, range(32))
+    yield opened
+    opened.store.close()
+
+
+@pytest.fixture(scope="module")
+def alone(workshop: Workshop) -> Path:
+    """Give the folder of a run of one process, with a LoRA."""
+    return train(workshop, "alone", ALONE)
+
+
+def recipe_of(workshop: Workshop) -> str:
+    """Write a recipe of so many steps that saves and validates at every second; return its path."""
+    return workshop.recipe(
+        f"sft-lora-{STEPS}",
+        rank=4,
+        learning_rate=0.01,
+        epochs=2,
+        batch_size=4,
+        gradient_accumulation=2,
+        save_every_steps=2,
+        eval_every_steps=2,
+    )
+
+
+def write_job(workshop: Workshop, name: str, plan: Parallel) -> Path:
+    """Write the folder of a run that is trained, and not evaluated; return it."""
+    folder = workshop.settings.folder("runs") / name
+    folder.mkdir()
+    recipe = load_recipe(recipe_of(workshop)).for_mode("full")
+    JobSpec(
+        run_id=name,
+        mode="full",
+        base_model=str(workshop.settings.engine.model),
+        base_model_name="tiny",
+        dataset=str(workshop.settings.folder("datasets") / "desk--d1"),
+        seen_dataset=None,
+        live_adapter=None,
+        recipe=recipe.model_dump(mode="json", exclude={"incremental"}),
+        threads=2,
+        gate_examples=8,
+        parallel=plan,
+        evaluated=False,
+    ).write(folder)
+    return folder
+
+
+def train(workshop: Workshop, name: str, plan: Parallel) -> Path:
+    """Train in a folder of that name, and return it."""
+    folder = write_job(workshop, name, plan)
+    LocalLauncher().run(folder, nobody, never)
+    assert JobResult.read(folder) is not None
+    return folder
+
+
+def tensors(path: Path) -> dict[str, Any]:
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+def assert_same(found: Path, expected: Path) -> None:
+    """Names, shapes and numbers, these to what the order of additions changes."""
+    ours, theirs = tensors(found), tensors(expected)
+    assert {name: one.shape for name, one in ours.items()} == {
+        name: one.shape for name, one in theirs.items()
+    }
+    for name, one in ours.items():
+        assert one == pytest.approx(theirs[name], abs=2e-3), name
+
+
+def test_a_run_whose_launcher_is_killed_fails_whole_and_goes_on(
+    workshop: Workshop, alone: Path
+) -> None:
+    """kill -9 of torch's launcher: its processes die with it, and resume ends as one does."""
+    divided = at(workshop, "zero2")
+    before, left = divided.runs(), list[psutil.Process]()
+
+    def kill_launcher(told: TrainProgress) -> None:
+        if told.step == 3 and not left:
+            (launcher,) = [one for one in children() if KILLED in " ".join(one.cmdline())]
+            left.extend(launcher.children())
+            launcher.send_signal(signal.SIGKILL)
+
+    request = divided.request(recipe=recipe_of(workshop))
+    with pytest.raises(TrainingError, match=r"killed by signal 9.*ratchet resume"):
+        train_adapter(divided.store, divided.settings, request, progress=kill_launcher)
+    assert len(left) == 2
+    assert_gone(left)
+    (run_id,) = divided.runs() - before
+    assert divided.run(run_id).status == "failed"
+    whole = newest_complete(Path(divided.run(run_id).folder) / CHECKPOINT_FOLDER)
+    assert whole is not None
+    told: list[TrainProgress] = []
+    adapter = resume_run(divided.store, divided.settings, run_id, progress=told.append)
+    assert [one.resumed_from for one in told if one.resumed_from] == [whole[1]]
+    assert weights(adapter) == pytest.approx(flat(alone), abs=2e-3)
+
+
+def test_a_divided_training_ends_with_the_weights_of_one(workshop: Workshop, alone: Path) -> None:
+    """No process has the whole model; what DeepSpeed was told lies in the folder, with sources."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder = train(workshop, "zero3", Parallel(2, "zero3"))
+    adapter = folder / ADAPTER_FOLDER
+    assert_same(adapter / WEIGHTS_FILE, alone / ADAPTER_FOLDER / WEIGHTS_FILE)
+    assert '"sources"' in (folder / "parallel.json").read_text()
+    base = AutoModelForCausalLM.from_pretrained(workshop.settings.engine.model)
+    loaded: Any = PeftModel.from_pretrained(base, str(adapter))
+    assert loaded.peft_config["default"].r == 4
 
 
 @pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
 @pytest.mark.parametrize("offload", [False, True])
 def test_deepspeed_takes_its_configuration(strategy: Strategy, offload: bool) -> None:
-    """Its own class reads it: an unknown key in the stage's table is an error there."""
+    """Its own class reads it, offline: an unknown key in the stage's table is an error there."""
     from deepspeed.runtime.config import DeepSpeedConfig
 
     plan = Parallel(1, strategy, offload=offload)
@@ -26,3 +172,34 @@ def test_deepspeed_takes_its_configuration(strategy: Strategy, offload: bool) ->
     assert found.train_micro_batch_size_per_gpu == recipe.batch_size
     assert found.gradient_clipping == recipe.max_grad_norm
     assert (found.zero_config.offload_optimizer is not None) is offload
+
+
+def at(workshop: Workshop, strategy: Strategy) -> Workshop:
+    """Return the workshop, where two processes train by that strategy."""
+    places = LaunchersSettings(local=LocalSettings(processes=2), strategy=strategy)
+    return replace(workshop, settings=workshop.settings.model_copy(update={"launchers": places}))
+
+
+def children() -> list[psutil.Process]:
+    """Return the processes below this one."""
+    return psutil.Process(os.getpid()).children(recursive=True)
+
+
+def assert_gone(processes: list[psutil.Process]) -> None:
+    """None of them runs any more; one that nobody has waited for does not either."""
+    _, alive = psutil.wait_procs(processes, timeout=END_S)
+    assert [one.pid for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def flat(folder: Path) -> list[float]:
+    """Return all numbers of a run's adapter, as `weights` does of a registered one's."""
+    found = tensors(folder / ADAPTER_FOLDER / WEIGHTS_FILE)
+    return [number for name in sorted(found) for number in found[name].ravel().tolist()]
+
+
+def nobody(_: TrainProgress) -> None:
+    pass
+
+
+def never() -> bool:
+    return False
