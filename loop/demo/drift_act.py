@@ -49,8 +49,9 @@ def customers_turn(play: Play, live: Adapter, known_before: float) -> Drift:
     before = measure(play, live.name, "new topic before", "turn")
     adapter = _training(play, run)
     rollout = _rollout(play, adapter)
-    after = measure(play, adapter.name, "new topic after", "turn")
-    known = measure(play, adapter.name, "known topics after the turn")
+    served = adapter.name if outcome(rollout) == "promoted" else live.name  # what people have now
+    after = measure(play, served, "new topic after", "turn")
+    known = measure(play, served, "known topics after the turn")
     play.train_by_itself(False)
     return Drift(
         detected_after_interactions=_asked_of_the_turn(play, turned_at, report.window_end),

@@ -106,13 +106,15 @@ def _fares(progress: dict[str, Any]) -> str:
 
 
 def measure(play: Play, model: str, name: str, topic: Topic = "known") -> dict[str, Any]:
-    """Ask the held-out questions of exactly one model."""
+    """Ask the held-out questions of exactly one model. Raises: StateError if it answers none."""
     about = "what does" if topic == "known" else "the new topic, what does"
     play.narrator.chapter(f"Held-out questions, {name}: {about} {model} know?")
     facts = load_desk(DESK_FILE if topic == "known" else TURN_FILE).facts
     limit = HELDOUT_OF_FACT * len(facts) if topic == "known" else None  # few facts: all questions
     with play.clock.phase(f"held-out {name}"), watching(play) as told:
         summary = play.crowds.ask_all(model, play.records(name), told, limit=limit, topic=topic)
+    if summary["errors"] == summary["asked"]:
+        raise StateError(f"{model} answered none of {summary['asked']} held-out questions")
     play.narrator.say(f"{model}: {summary['good_share']:.1%} good of {summary['asked']} questions")
     return summary
 
