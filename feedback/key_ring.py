@@ -8,6 +8,7 @@ revocation then waits until it is back. Never says in an error or a log what key
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 
 import structlog
@@ -39,6 +40,7 @@ class KeyRing:
         self._store = store
         self._own = dict(_settings_keys(settings))
         self._callers: Mapping[str, Caller] = self._own
+        self._reading = threading.Lock()  # what was read before must not replace what came later
 
     def authenticate(self, headers: Mapping[str, str]) -> Caller:
         """Return who sent a request with these headers.
@@ -64,12 +66,10 @@ class KeyRing:
         if self._store is None:
             return
         try:
-            with self._store.session() as session:
-                stored = _stored_keys(session, self._settings)
+            with self._reading, self._store.session() as session:
+                self._callers = _stored_keys(session, self._settings) | self._own
         except SQLAlchemyError as error:
             _log.error("key_refresh_failed", error=str(error))
-            return
-        self._callers = stored | self._own
 
     async def refresh_forever(self, every_s: float) -> None:
         """Refresh in a thread, again and again, until cancelled."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,6 +38,7 @@ class UserRing:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._users: Mapping[str, KnownUser] = {}
+        self._reading = threading.Lock()  # what was read before must not replace what came later
 
     def find(self, name: str) -> KnownUser | None:
         """Return who has this name."""
@@ -50,7 +52,7 @@ class UserRing:
     def refresh(self) -> None:
         """Read the users once; a store that fails leaves them as they are."""
         try:
-            with self._store.session() as session:
+            with self._reading, self._store.session() as session:
                 allowed = (user for user in list_users(session) if user.disabled_at is None)
                 self._users = {user.name: known(user) for user in allowed}
         except SQLAlchemyError as error:
