@@ -7,8 +7,6 @@ revocation then waits until it is back. Never says in an error or a log what key
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Mapping
 
 import structlog
@@ -27,20 +25,22 @@ from feedback.api_keys import (
     unknown_key,
 )
 from feedback.store import Store
+from feedback.store_view import StoreView
 from feedback.tables import ApiKey
 
 _log = structlog.get_logger(__name__)
 
 
-class KeyRing:
-    """The valid keys; until the first `refresh` those of the settings only."""
+class KeyRing(StoreView[Mapping[str, Caller]]):
+    """The valid keys; until the first `refresh`, or without a store, those of the settings only."""
 
     def __init__(self, settings: Settings, store: Store | None = None) -> None:
-        self._settings = settings
-        self._store = store
-        self._own = dict(_settings_keys(settings))
-        self._callers: Mapping[str, Caller] = self._own
-        self._reading = threading.Lock()  # what was read before must not replace what came later
+        own = dict(_settings_keys(settings))
+
+        def read(session: Session) -> Mapping[str, Caller]:
+            return _stored_keys(session, settings) | own
+
+        super().__init__(store, read, own, _tell)
 
     def authenticate(self, headers: Mapping[str, str]) -> Caller:
         """Return who sent a request with these headers.
@@ -56,26 +56,14 @@ class KeyRing:
 
     def find(self, digest: str) -> Caller | None:
         """Return whose key has this digest, if it is valid now."""
-        caller = self._callers.get(digest)
+        caller = self.current.get(digest)
         if caller is None or (caller.expires_at is not None and caller.expires_at <= utc_now()):
             return None
         return caller
 
-    def refresh(self) -> None:
-        """Read the keys once; a store that fails leaves them as they are."""
-        if self._store is None:
-            return
-        try:
-            with self._reading, self._store.session() as session:
-                self._callers = _stored_keys(session, self._settings) | self._own
-        except SQLAlchemyError as error:
-            _log.error("key_refresh_failed", error=str(error))
 
-    async def refresh_forever(self, every_s: float) -> None:
-        """Refresh in a thread, again and again, until cancelled."""
-        while True:
-            await asyncio.sleep(every_s)
-            await asyncio.to_thread(self.refresh)
+def _tell(error: SQLAlchemyError) -> None:
+    _log.error("key_refresh_failed", error=str(error))
 
 
 def _settings_keys(settings: Settings) -> list[tuple[str, Caller]]:

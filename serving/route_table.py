@@ -7,9 +7,6 @@ When the store fails, the last good snapshot stays and the log says so. Knows no
 
 from __future__ import annotations
 
-import asyncio
-import math
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +16,7 @@ from sqlmodel import Session, col, select
 
 from core.settings import ApplicationSettings
 from feedback.store import Store
+from feedback.store_view import StoreView
 from feedback.tables import Adapter, AdapterReplica, Application, Rollout
 from serving.hardware import BASE_MODEL_NAME
 from serving.routing import ACTIVE_STATES, Pin, RolloutRoute, Route
@@ -50,7 +48,7 @@ class Snapshot:
         return None if adapter is None else self.engines.get(adapter, NO_ENGINES)
 
 
-class RouteTable:
+class RouteTable(StoreView[Snapshot | None]):
     """The newest good snapshot; `current` is None until the first one.
 
     `engines` gives the engines that count, `overrides` the applications of the settings.
@@ -62,28 +60,13 @@ class RouteTable:
         engines: Callable[[], Collection[str]],
         overrides: Overrides | None = None,
     ) -> None:
-        self._store = store
-        self._engines = engines
-        self._overrides = overrides or {}
-        self.current: Snapshot | None = None
-        self.read_at_s = -math.inf  # monotonic: when `current` was
+        def read(session: Session) -> Snapshot:
+            return read_snapshot(session, engines(), overrides or {})
 
-    def refresh(self) -> None:
-        """Read the tables once; a store that fails leaves the snapshot as it is."""
-        try:
-            with self._store.session() as session:
-                self.current = read_snapshot(session, self._engines(), self._overrides)
-            self.read_at_s = time.monotonic()
-        except SQLAlchemyError as error:
-            _log.error(
-                "route_refresh_failed", error=str(error), has_routes=self.current is not None
-            )
+        super().__init__(store, read, None, self._tell)
 
-    async def refresh_forever(self, every_s: float) -> None:
-        """Refresh in a thread, again and again, until cancelled."""
-        while True:
-            await asyncio.sleep(every_s)
-            await asyncio.to_thread(self.refresh)
+    def _tell(self, error: SQLAlchemyError) -> None:
+        _log.error("route_refresh_failed", error=str(error), has_routes=self.current is not None)
 
 
 def read_snapshot(session: Session, engines: Collection[str], overrides: Overrides) -> Snapshot:

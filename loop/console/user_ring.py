@@ -6,17 +6,17 @@ store fails, the last good ones stay and the log says so. Knows nothing of cooki
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
 
 from feedback.console_tables import ConsoleUser
 from feedback.store import Store
+from feedback.store_view import StoreView
 from loop.console.users import list_users
 
 _log = structlog.get_logger(__name__)
@@ -32,37 +32,29 @@ class KnownUser:
     has_password: bool
 
 
-class UserRing:
+class UserRing(StoreView[Mapping[str, KnownUser]]):
     """The users by name."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._users: Mapping[str, KnownUser] = {}
-        self._reading = threading.Lock()  # what was read before must not replace what came later
+        super().__init__(store, _allowed, {}, _tell)
 
     def find(self, name: str) -> KnownUser | None:
         """Return who has this name."""
-        return self._users.get(name)
+        return self.current.get(name)
 
     @property
     def has_passwords(self) -> bool:
         """Whether anybody signs in with a password."""
-        return any(user.has_password for user in self._users.values())
+        return any(user.has_password for user in self.current.values())
 
-    def refresh(self) -> None:
-        """Read the users once; a store that fails leaves them as they are."""
-        try:
-            with self._reading, self._store.session() as session:
-                allowed = (user for user in list_users(session) if user.disabled_at is None)
-                self._users = {user.name: known(user) for user in allowed}
-        except SQLAlchemyError as error:
-            _log.error("users_not_refreshed", error=str(error.__cause__ or error))
 
-    async def refresh_forever(self, every_s: float) -> None:
-        """Read them again and again."""
-        while True:
-            await asyncio.sleep(every_s)
-            await asyncio.to_thread(self.refresh)
+def _allowed(session: Session) -> Mapping[str, KnownUser]:
+    allowed = (user for user in list_users(session) if user.disabled_at is None)
+    return {user.name: known(user) for user in allowed}
+
+
+def _tell(error: SQLAlchemyError) -> None:
+    _log.error("users_not_refreshed", error=str(error.__cause__ or error))
 
 
 def known(user: ConsoleUser) -> KnownUser:
