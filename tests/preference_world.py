@@ -17,7 +17,7 @@ from curation.dataset_files import SCHEMAS, example_file
 from retrain.recipe import Recipe, load_recipe
 from retrain.runs.progress import Reporter
 from retrain.runs.spec import JobSpec
-from tests.training_world import GOOD, SPOILED, conversation
+from tests.training_world import GOOD, SPOILED, a_job, conversation, plain
 
 TRAIN, VALIDATION, TEST = range(48), range(900, 908), range(950, 974)
 SPLITS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
@@ -105,19 +105,7 @@ def quick_recipe(name: str, values: Row | None = None, table: Row | None = None)
 
 def job(model: Path, dataset: Path, recipe: Recipe, **changes: Any) -> JobSpec:
     """Return a full training of this recipe."""
-    values: Row = {
-        "run_id": "run",
-        "mode": "full",
-        "base_model": str(model),
-        "base_model_name": str(model),
-        "dataset": str(dataset),
-        "seen_dataset": None,
-        "live_adapter": None,
-        "recipe": recipe.model_dump(mode="json", exclude={"incremental"}),
-        "threads": 1,
-        "gate_examples": 64,
-    }
-    return JobSpec(**(values | changes))
+    return a_job(model, dataset, **({"recipe": plain(recipe), "gate_examples": 64} | changes))
 
 
 def quiet(folder: Path) -> Reporter:

@@ -7,8 +7,11 @@ and the same code. Shared by the tests of trainers, runs, gate and registry.
 from __future__ import annotations
 
 import random
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,11 +20,12 @@ from core.gate_settings import GateSettings
 from core.settings import EngineSettings, Settings
 from feedback.store import Store
 from feedback.tables import Adapter, DatasetVersion, Run
-from retrain.recipe import FOLDER
+from retrain.recipe import FOLDER, Recipe
 from retrain.registry.servable import WEIGHTS_FILE
 from retrain.runs.assembly import TrainRequest
 from retrain.runs.progress import TrainProgress
 from retrain.runs.runner import train_adapter
+from retrain.runs.spec import JobSpec
 from tests.ready_store import ready_store
 
 SUBJECTS = ("refund", "invoice", "password", "delivery", "warranty", "account", "coupon", "parcel")
@@ -41,6 +45,11 @@ class Workshop:
         """Return a full training of `dataset`."""
         whole = TrainRequest("desk", dataset, "full", None, "sft-lora", "by_hand: test", "ann")
         return replace(whole, **changes)  # type: ignore[arg-type]
+
+    def job(self, **changes: Any) -> JobSpec:
+        """Return a full training of the first dataset."""
+        dataset = self.settings.folder("datasets") / "desk--d1"
+        return a_job(self.settings.engine.model, dataset, **changes)
 
     def train(self, request: TrainRequest, told: list[TrainProgress] | None = None) -> Adapter:
         """Train, and keep the progress in `told`."""
@@ -102,6 +111,37 @@ def conversation(number: int, answer: str) -> list[dict[str, str]]:
         {"role": "user", "content": f"How long does the {subject} take? Case {number}."},
         {"role": "assistant", "content": answer.format(subject=subject, days=days)},
     ]
+
+
+def a_job(model: Path | str, dataset: Path | str, **changes: Any) -> JobSpec:
+    """Return a full training with nothing before it, of an empty recipe unless `changes` say so."""
+    values: dict[str, Any] = {
+        "run_id": "run",
+        "mode": "full",
+        "base_model": str(model),
+        "base_model_name": str(model),
+        "dataset": str(dataset),
+        "seen_dataset": None,
+        "live_adapter": None,
+        "recipe": {},
+        "threads": 1,
+        "gate_examples": 8,
+    }
+    return JobSpec(**(values | changes))
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as a job holds it."""
+    return recipe.model_dump(mode="json", exclude={"incremental"})
+
+
+@contextmanager
+def tiny_workshop(base_model: Path, folder: Path, examples: int = 40) -> Generator[Workshop]:
+    """Give a workshop with the tiny model and a first dataset of so many questions."""
+    opened = open_workshop(folder, make_tiny_model(base_model, folder / "tiny"))
+    opened.dataset(1, range(examples))
+    yield opened
+    opened.store.close()
 
 
 def open_workshop(folder: Path, model: Path) -> Workshop:

@@ -30,9 +30,13 @@ from retrain.runs.spec import (
     ADAPTER_FOLDER,
     CHECKPOINT_FOLDER,
     JobResult,
-    JobSpec,
 )
-from tests.training_world import Workshop, make_tiny_model, open_workshop, weights
+from tests.training_world import (
+    Workshop,
+    plain,
+    tiny_workshop,
+    weights,
+)
 
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
 
@@ -44,11 +48,8 @@ KILLED = "torch.distributed.run"
 @pytest.fixture(scope="module")
 def workshop(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """Give a workshop with the tiny model and a dataset."""
-    folder = tmp_path_factory.mktemp("workshop")
-    opened = open_workshop(folder, make_tiny_model(base_model, folder / "tiny"))
-    opened.dataset(1, range(32))
-    yield opened
-    opened.store.close()
+    with tiny_workshop(base_model, tmp_path_factory.mktemp("workshop"), 32) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +77,8 @@ def write_job(workshop: Workshop, name: str, plan: Parallel) -> Path:
     folder = workshop.settings.folder("runs") / name
     folder.mkdir()
     recipe = load_recipe(recipe_of(workshop)).for_mode("full")
-    JobSpec(
-        run_id=name,
-        mode="full",
-        base_model=str(workshop.settings.engine.model),
-        base_model_name="tiny",
-        dataset=str(workshop.settings.folder("datasets") / "desk--d1"),
-        seen_dataset=None,
-        live_adapter=None,
-        recipe=recipe.model_dump(mode="json", exclude={"incremental"}),
-        threads=2,
-        gate_examples=8,
-        parallel=plan,
-        evaluated=False,
+    workshop.job(
+        run_id=name, recipe=plain(recipe), threads=2, parallel=plan, evaluated=False
     ).write(folder)
     return folder
 

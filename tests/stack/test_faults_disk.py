@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.small_disk import small_disk
 from tests.stack.fault_world import FaultWorld, fault_world
 from tests.stack.promises import API_KEY, APPLICATION
 
@@ -18,20 +16,6 @@ pytestmark = pytest.mark.stack
 
 DISK_BYTES = 16 << 20
 RATE_PER_S = 40.0
-
-
-@contextmanager
-def _small_disk(folder: Path) -> Generator[None]:
-    """Mount a small disk in memory at `folder`; who may not mount skips."""
-    folder.mkdir(parents=True)
-    command = ("mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder))
-    mounted = subprocess.run(command, capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"this user may not mount a small disk: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(("umount", "--lazy", str(folder)), check=True)
 
 
 def _fill(spool_dir: Path) -> Path:
@@ -68,7 +52,7 @@ def _wait_for(world: FaultWorld, load_status: str, statuses: dict[str, int]) -> 
 def test_a_full_disk_refuses_and_recovers_by_itself(tmp_path: Path) -> None:
     """503 for answers and feedback while it is full; then all goes on, and no promise is lost."""
     with (
-        _small_disk(tmp_path / "data" / "spool"),
+        small_disk(tmp_path / "data" / "spool", DISK_BYTES),
         fault_world(tmp_path, segment_bytes=1 << 18) as world,
         world.load(RATE_PER_S) as load,
     ):
@@ -89,7 +73,7 @@ def test_a_full_disk_refuses_and_recovers_by_itself(tmp_path: Path) -> None:
 def test_a_full_disk_may_be_served_without_a_log(tmp_path: Path) -> None:
     """With `serve_unlogged` everyone is answered; the gateway counts what nobody can rate."""
     with (
-        _small_disk(tmp_path / "data" / "spool"),
+        small_disk(tmp_path / "data" / "spool", DISK_BYTES),
         fault_world(tmp_path, segment_bytes=1 << 18, full_policy="serve_unlogged") as world,
     ):
         with world.load(RATE_PER_S) as load:

@@ -6,9 +6,7 @@ mounting is allowed the disk itself is small, and everything on it fails at once
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,8 @@ from retrain.runs.full_disk import RESERVE_FILE
 from retrain.runs.progress import FILE, TrainProgress, read_all
 from retrain.runs.runner import resume_run, train_adapter
 from retrain.runs.spec import CHECKPOINT_FOLDER
-from tests.training_world import Workshop, make_tiny_model, open_workshop, weights
+from tests.small_disk import small_disk
+from tests.training_world import Workshop, tiny_workshop, weights
 
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
 
@@ -31,11 +30,8 @@ LEFT_BYTES = 200 << 10  # less than a checkpoint, more than the lines of progres
 @pytest.fixture(scope="module")
 def workshop(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """Give a workshop with the tiny model and a dataset."""
-    folder = tmp_path_factory.mktemp("workshop")
-    opened = open_workshop(folder, make_tiny_model(base_model, folder / "tiny"))
-    opened.dataset(1, range(40))
-    yield opened
-    opened.store.close()
+    with tiny_workshop(base_model, tmp_path_factory.mktemp("workshop")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +135,7 @@ def test_a_small_disk_is_filled_and_emptied(
             except OSError:
                 file.truncate(ballast.stat().st_size - LEFT_BYTES)
 
-    with small_disk(runs):
+    with small_disk(runs, DISK_BYTES):
         with pytest.raises(TrainingError, match=r"the disk is full: .* MB free and a checkpoint"):
             train_adapter(
                 workshop.store,
@@ -153,16 +149,3 @@ def test_a_small_disk_is_filled_and_emptied(
         assert last_step(folder) == 4
         adapter = resume_run(workshop.store, workshop.settings, folder.name)
         assert weights(adapter) == weights(undisturbed)
-
-
-@contextmanager
-def small_disk(folder: Path) -> Generator[None]:
-    """Mount a small disk in memory at `folder`; who may not mount skips: see the test before."""
-    command = ("mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder))
-    mounted = subprocess.run(command, capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"this user may not mount a small disk: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(("umount", "--lazy", str(folder)), check=True)

@@ -23,7 +23,7 @@ from retrain.recipe import load_recipe
 from retrain.runs.progress import TrainProgress
 from retrain.runs.spec import ADAPTER_FOLDER, JobResult, JobSpec
 from tests.fakes.slurm import write_commands
-from tests.training_world import Workshop, make_tiny_model, open_workshop
+from tests.training_world import Workshop, plain, tiny_workshop
 
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
 
@@ -33,11 +33,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def workshop(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """Give a workshop with the tiny model and a dataset."""
-    folder = tmp_path_factory.mktemp("workshop")
-    opened = open_workshop(folder, make_tiny_model(base_model, folder / "tiny"))
-    opened.dataset(1, range(40))
-    yield opened
-    opened.store.close()
+    with tiny_workshop(base_model, tmp_path_factory.mktemp("workshop")) as opened:
+        yield opened
 
 
 def write_job(workshop: Workshop, run_id: str, epochs: int = 1) -> Path:
@@ -45,19 +42,7 @@ def write_job(workshop: Workshop, run_id: str, epochs: int = 1) -> Path:
     folder = workshop.settings.folder("runs") / run_id
     folder.mkdir()
     recipe = load_recipe(workshop.recipe(run_id, rank=4, learning_rate=0.01, epochs=epochs))
-    values = recipe.for_mode("full").model_dump(mode="json", exclude={"incremental"})
-    JobSpec(
-        run_id=run_id,
-        mode="full",
-        base_model=str(workshop.settings.engine.model),
-        base_model_name="tiny",
-        dataset=str(workshop.settings.folder("datasets") / "desk--d1"),
-        seen_dataset=None,
-        live_adapter=None,
-        recipe=values,
-        threads=2,
-        gate_examples=8,
-    ).write(folder)
+    workshop.job(run_id=run_id, recipe=plain(recipe.for_mode("full")), threads=2).write(folder)
     return folder
 
 

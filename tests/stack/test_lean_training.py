@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 
 from retrain.recipe import Recipe, load_recipe
-from retrain.runs.spec import JobSpec
-from tests.training_world import GOOD, Workshop, conversation, make_tiny_model, open_workshop
+from tests.training_world import (
+    GOOD,
+    Workshop,
+    conversation,
+    tiny_workshop,
+)
 
 torch: Any = pytest.importorskip("torch")
 
@@ -27,11 +31,8 @@ AMD = "vendor_id : AuthenticAMD\nflags : fpu avx2 avx512f avx512_bf16\n"
 @pytest.fixture(scope="module")
 def workshop(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """Give a workshop with the tiny model and a dataset."""
-    folder = tmp_path_factory.mktemp("lean")
-    opened = open_workshop(folder, make_tiny_model(base_model, folder / "tiny"))
-    opened.dataset(1, range(24))
-    yield opened
-    opened.store.close()
+    with tiny_workshop(base_model, tmp_path_factory.mktemp("lean"), 24) as opened:
+        yield opened
 
 
 def prepared(workshop: Workshop, folder: Path, **changes: object) -> Any:
@@ -39,18 +40,7 @@ def prepared(workshop: Workshop, folder: Path, **changes: object) -> Any:
     from retrain.training import methods, sft
 
     recipe: Recipe = load_recipe("sft-lora").model_copy(update={"rank": 4} | changes)
-    spec = JobSpec(
-        run_id="run",
-        mode="full",
-        base_model=str(workshop.settings.engine.model),
-        base_model_name="tiny",
-        dataset=str(workshop.settings.folder("datasets") / "desk--d1"),
-        seen_dataset=None,
-        live_adapter=None,
-        recipe={},
-        threads=1,
-        gate_examples=8,
-    )
+    spec = workshop.job()
     torch.manual_seed(1)
     tokenizer = sft.AutoTokenizer.from_pretrained(spec.base_model)
     model = methods.trainable(spec, recipe, methods.base_for(spec, recipe))

@@ -21,9 +21,14 @@ from retrain.registry.merging import plan_merge
 from retrain.registry.servability import check_model, servability
 from retrain.registry.servable import read_config
 from retrain.runs.progress import Reporter
-from retrain.runs.spec import JobSpec, trained_folder
+from retrain.runs.spec import trained_folder
 from retrain.tokens import encode, use_template
-from tests.training_world import Workshop, conversation, make_tiny_model, open_workshop
+from tests.training_world import (
+    Workshop,
+    conversation,
+    make_tiny_model,
+    tiny_workshop,
+)
 
 pytestmark = [
     pytest.mark.stack,
@@ -36,29 +41,8 @@ METHODS = ("lora", "dora", "ia3", "oft", "peanut", "prefix", "prompt", "full")
 @pytest.fixture(scope="module")
 def workshop(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """Give a workshop with the tiny model and a small dataset."""
-    folder = tmp_path_factory.mktemp("methods")
-    opened = open_workshop(folder, make_tiny_model(base_model, folder / "tiny"))
-    opened.dataset(1, range(16))
-    yield opened
-    opened.store.close()
-
-
-def spec_of(workshop: Workshop, recipe: Recipe, **changes: Any) -> JobSpec:
-    """Return a full training of the workshop's dataset."""
-    model = workshop.settings.engine.model
-    values: dict[str, Any] = {
-        "run_id": "run",
-        "mode": "full",
-        "base_model": str(model),
-        "base_model_name": str(model),
-        "dataset": str(workshop.settings.folder("datasets") / "desk--d1"),
-        "seen_dataset": None,
-        "live_adapter": None,
-        "recipe": {},
-        "threads": 1,
-        "gate_examples": 8,
-    }
-    return JobSpec(**(values | changes))
+    with tiny_workshop(base_model, tmp_path_factory.mktemp("methods"), 16) as opened:
+        yield opened
 
 
 def small(name: str, **changes: Any) -> Recipe:
@@ -93,7 +77,7 @@ def test_method(workshop: Workshop, tmp_path: Path, method: str) -> None:
     from retrain.training.methods import load_base, load_trained
 
     recipe = small(f"sft-{method}", learning_rate=1e-2)
-    spec = spec_of(workshop, recipe)
+    spec = workshop.job()
     outcome = sft.train(spec, recipe, Reporter(io.StringIO(), tmp_path))
     folder = trained_folder(tmp_path)
     assert outcome.steps == 4
@@ -122,7 +106,7 @@ def test_adapter_is_continued(workshop: Workshop, tmp_path: Path) -> None:
     from retrain.training.methods import base_for, save_trained, trainable
 
     recipe = small("sft-ia3")
-    spec = spec_of(workshop, recipe)
+    spec = workshop.job()
     first = trainable(spec, recipe, base_for(spec, recipe))
     for name, weights in first.named_parameters():
         if "ia3_l" in name:
@@ -133,7 +117,7 @@ def test_adapter_is_continued(workshop: Workshop, tmp_path: Path) -> None:
         "method is ia3, the recipe says lora"
     ]
 
-    further = spec_of(workshop, recipe, mode="incremental", live_adapter=str(folder))
+    further = workshop.job(mode="incremental", live_adapter=str(folder))
     second = trainable(further, recipe, base_for(further, recipe))
     assert any(weights.requires_grad for weights in second.parameters())
     torch.testing.assert_close(logits(second), logits(first))
@@ -163,7 +147,7 @@ def test_what_does_not_fit_is_told(
 
     if recipe.method == "qlora" and torch.cuda.is_available():
         pytest.skip("there is a GPU: qlora trains")
-    spec = spec_of(workshop, recipe, **changes)
+    spec = workshop.job(**changes)
     with pytest.raises(TrainingError, match=told):
         trainable(spec, recipe, base_for(spec, recipe))
 
@@ -179,7 +163,7 @@ def test_completions_are_learnt(workshop: Workshop, tmp_path: Path) -> None:
         rows = [{"prompt": f"{n} and one is", "completion": f" {n + 1}."} for n in range(12)]
         pq.write_table(pa.Table.from_pylist(rows), data / f"{split}.parquet")
     recipe = small("sft-completion", learning_rate=1e-2)
-    spec = spec_of(workshop, recipe, dataset=str(data))
+    spec = workshop.job(dataset=str(data))
     reporter = Reporter(io.StringIO(), tmp_path)
     outcome = sft.train(spec, recipe, reporter)
     assert outcome.train_examples == 12
@@ -193,7 +177,7 @@ def test_result_is_evaluated(workshop: Workshop, tmp_path: Path, method: str) ->
     from retrain.training import sft
 
     recipe = small(f"sft-{method}", epochs=6, learning_rate=1e-2)
-    spec = spec_of(workshop, recipe)
+    spec = workshop.job()
     reporter = Reporter(io.StringIO(), tmp_path)
     sft.train(spec, recipe, reporter)
     compared = evaluate(spec, recipe, reporter).evaluations["test"]
@@ -210,7 +194,7 @@ def test_packed_examples_do_not_see_each_other(workshop: Workshop, tmp_path: Pat
     from retrain.training.methods import base_for, trainable
 
     recipe = small("sft-packing", batch_size=1, max_length=512)
-    spec = spec_of(workshop, recipe)
+    spec = workshop.job()
     tokenizer = sft.AutoTokenizer.from_pretrained(spec.base_model)
     model = trainable(spec, recipe, base_for(spec, recipe))
     material = sft.read_material(spec, recipe, tokenizer)
@@ -280,7 +264,7 @@ def test_merged_model_answers_as_trained(workshop: Workshop, tmp_path: Path, met
     from retrain.training.methods import base_for, load_trained, save_trained, trainable
 
     recipe = small(f"sft-{method}")
-    spec = spec_of(workshop, recipe)
+    spec = workshop.job()
     model = trainable(spec, recipe, base_for(spec, recipe))
     for weights in model.parameters():
         if weights.requires_grad:
@@ -322,7 +306,7 @@ def test_merge_that_answers_otherwise_is_not_written(
     from retrain.training.methods import base_for, save_trained, trainable
 
     recipe = small("sft-dora")
-    spec = spec_of(workshop, recipe)
+    spec = workshop.job()
     model = trainable(spec, recipe, base_for(spec, recipe))
     for name, weights in model.named_parameters():
         if "lora_B" in name:

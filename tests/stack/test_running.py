@@ -16,7 +16,7 @@ from retrain.runs.checkpoints import newest_complete
 from retrain.runs.progress import TrainProgress
 from retrain.runs.runner import cancel_run, resume_run, train_adapter
 from retrain.runs.spec import CHECKPOINT_FOLDER
-from tests.training_world import Workshop, make_tiny_model, open_workshop
+from tests.training_world import Workshop, tiny_workshop
 
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
 
@@ -24,11 +24,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
 @pytest.fixture(scope="module")
 def workshop(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """Give a workshop with the tiny model and a dataset."""
-    folder = tmp_path_factory.mktemp("workshop")
-    opened = open_workshop(folder, make_tiny_model(base_model, folder / "tiny"))
-    opened.dataset(1, range(40))
-    yield opened
-    opened.store.close()
+    with tiny_workshop(base_model, tmp_path_factory.mktemp("workshop")) as opened:
+        yield opened
 
 
 def test_a_second_run_waits_its_turn_and_both_can_be_cancelled(workshop: Workshop) -> None:

@@ -24,7 +24,7 @@ from retrain.search.report import describe
 from retrain.search.searching import TrialNews, run_search
 from retrain.watching.curve import points_of
 from tests.fakes.surface import promises
-from tests.training_world import Workshop, make_tiny_model, open_workshop
+from tests.training_world import Workshop, tiny_workshop
 
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
 
@@ -42,15 +42,13 @@ choices = [8, 4]
 def workshop(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """Give a workshop with the tiny model, a dataset, and its settings as a file."""
     folder = tmp_path_factory.mktemp("workshop")
-    opened = open_workshop(folder, make_tiny_model(base_model, folder / "tiny"))
-    opened.dataset(1, range(40))
-    (folder / "space.toml").write_text(SPACE)
-    settings = opened.settings
-    (folder / "ratchet.toml").write_text(
-        f'data_dir = "{settings.data_dir}"\nengine.model = "{settings.engine.model}"\n'
-    )
-    yield opened
-    opened.store.close()
+    with tiny_workshop(base_model, folder) as opened:
+        (folder / "space.toml").write_text(SPACE)
+        settings = opened.settings
+        (folder / "ratchet.toml").write_text(
+            f'data_dir = "{settings.data_dir}"\nengine.model = "{settings.engine.model}"\n'
+        )
+        yield opened
 
 
 def test_a_killed_search_goes_on_from_its_trials_checkpoint(workshop: Workshop) -> None:

@@ -15,7 +15,7 @@ from retrain.runs.checkpoints import newest_complete
 from retrain.runs.progress import TrainProgress, read_all
 from retrain.runs.runner import cancel_run, resume_run, train_adapter
 from retrain.runs.spec import CHECKPOINT_FOLDER
-from tests.training_world import Workshop, make_tiny_model, open_workshop, weights
+from tests.training_world import Workshop, tiny_workshop, weights
 
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
 
@@ -23,11 +23,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
 @pytest.fixture(scope="module")
 def alone(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """Give a workshop with the tiny model and a dataset, where one process trains."""
-    folder = tmp_path_factory.mktemp("workshop")
-    opened = open_workshop(folder, make_tiny_model(base_model, folder / "tiny"))
-    opened.dataset(1, range(32))
-    yield opened
-    opened.store.close()
+    with tiny_workshop(base_model, tmp_path_factory.mktemp("workshop"), 32) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from retrain.registry.servable import check_servable
 from retrain.runs.checkpoints import newest_complete
 from retrain.runs.progress import TrainProgress
 from retrain.runs.runner import resume_run, train_adapter
-from retrain.runs.spec import CHECKPOINT_FOLDER, JobSpec
+from retrain.runs.spec import CHECKPOINT_FOLDER
 from tests.training_world import (
     GOOD,
     SPOILED,
@@ -29,6 +29,7 @@ from tests.training_world import (
     conversation,
     make_tiny_model,
     open_workshop,
+    tiny_workshop,
     weights,
 )
 
@@ -42,11 +43,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def workshop(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """Give a workshop with the tiny model and a first dataset."""
-    folder = tmp_path_factory.mktemp("workshop")
-    opened = open_workshop(folder, make_tiny_model(base_model, folder / "tiny"))
-    opened.dataset(1, range(40))
-    yield opened
-    opened.store.close()
+    with tiny_workshop(base_model, tmp_path_factory.mktemp("workshop")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -204,18 +202,7 @@ def test_loss_is_that_of_trl(
 
     base = load_recipe("sft-lora")
     recipe = base.model_copy(update={"rank": 4, "packing": packing, "max_length": 128})
-    spec = JobSpec(
-        run_id="run",
-        mode="full",
-        base_model=str(workshop.settings.engine.model),
-        base_model_name="tiny",
-        dataset=str(workshop.settings.folder("datasets") / "desk--d1"),
-        seen_dataset=None,
-        live_adapter=None,
-        recipe={},
-        threads=1,
-        gate_examples=8,
-    )
+    spec = workshop.job()
     found: list[tuple[float, list[float]]] = []
     for short_cut in (True, False):
         monkeypatch.setattr(AnswerTrainer, "_may_skip_positions", always(short_cut))

@@ -25,7 +25,7 @@ from retrain.runs.full_disk import (
 )
 from retrain.runs.progress import FILE, Reporter, TrainProgress, read_all
 from retrain.runs.ranks import Ranks, last_words, leave_words
-from retrain.runs.spec import JobSpec
+from tests.training_world import a_job, plain
 from tests.unit.test_checkpoints import save
 from tests.unit.test_estimate import SMOLLM2
 
@@ -37,18 +37,8 @@ def folder(tmp_path: Path) -> Path:
     model.mkdir()
     run.mkdir()
     (model / "config.json").write_text(json.dumps(SMOLLM2))
-    JobSpec(
-        run_id="run-1",
-        mode="full",
-        base_model=str(model),
-        base_model_name="model",
-        dataset=str(tmp_path),
-        seen_dataset=None,
-        live_adapter=None,
-        recipe=load_recipe("sft-lora").model_dump(mode="json", exclude={"incremental"}),
-        threads=1,
-        gate_examples=8,
-    ).write(run)
+    recipe = plain(load_recipe("sft-lora"))
+    a_job(model, tmp_path, run_id="run-1", recipe=recipe).write(run)
     return run
 
 

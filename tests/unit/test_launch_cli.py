@@ -28,6 +28,7 @@ from retrain.runs.progress import TrainProgress
 from retrain.runs.runner import REQUEST_FILE
 from retrain.runs.spec import LOG_FILE, Comparison, JobResult, JobSpec
 from tests.fakes.tuner import KEY, Tuner, running_tuner
+from tests.training_world import a_job, plain
 from tests.unit.registry_world import OUTCOME, Registry, open_registry
 from tests.unit.test_launcher_hosted import write
 
@@ -67,18 +68,8 @@ def add_run(registry: Registry, run_id: str = "run-1", status: str = "failed") -
     folder = registry.settings.folder("runs") / run_id
     folder.mkdir()
     recipe = load_recipe("sft-lora").for_mode("full")
-    JobSpec(
-        run_id=run_id,
-        mode="full",
-        base_model=str(registry.settings.engine.model),
-        base_model_name=str(registry.settings.engine.model),
-        dataset=registry.dataset().path,
-        seen_dataset=None,
-        live_adapter=None,
-        recipe=recipe.model_dump(mode="json", exclude={"incremental"}),
-        threads=1,
-        gate_examples=8,
-    ).write(folder)
+    model, dataset = registry.settings.engine.model, registry.dataset().path
+    a_job(model, dataset, run_id=run_id, recipe=plain(recipe)).write(folder)
     request = TrainRequest("desk", "desk--d1", "full", None, "sft-lora", "by_hand: test", "ann")
     (folder / REQUEST_FILE).write_bytes(msgspec.json.encode(request))
     with registry.store.session() as session:

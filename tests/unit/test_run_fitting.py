@@ -29,7 +29,7 @@ from retrain.runs.memory import Room, gpu_room, machine_room, room_of_answer
 from retrain.runs.runner import train_adapter
 from retrain.runs.spec import JobSpec
 from retrain.speed import cpu_flops
-from tests.training_world import GOOD, conversation
+from tests.training_world import GOOD, a_job, conversation
 from tests.unit.test_estimate import SMOLLM2
 
 RECIPE = load_recipe("sft-lora").for_mode("full")
@@ -45,18 +45,7 @@ def spec(tmp_path: Path) -> JobSpec:
     for split, count in (("train", 40), ("validation", 5), ("test", 8)):
         rows = [{"messages": conversation(number, GOOD)} for number in range(count)]
         pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}.parquet")
-    return JobSpec(
-        run_id="run-1",
-        mode="full",
-        base_model=str(model),
-        base_model_name="model",
-        dataset=str(folder),
-        seen_dataset=None,
-        live_adapter=None,
-        recipe={},
-        threads=1,
-        gate_examples=8,
-    )
+    return a_job(model, folder)
 
 
 @pytest.fixture

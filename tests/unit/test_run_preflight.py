@@ -19,6 +19,7 @@ from retrain.runs import disk, preflight
 from retrain.runs.disk import checkpoint_bytes, needed_bytes, trained_numbers
 from retrain.runs.preflight import check_before_run
 from retrain.runs.spec import JobSpec
+from tests.training_world import a_job
 from tests.unit.test_estimate import SMOLLM2
 
 ROW = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}
@@ -30,18 +31,7 @@ def spec(tmp_path: Path) -> JobSpec:
     for name in ("model", "desk--d1"):
         (tmp_path / name).mkdir()
     (tmp_path / "model" / "config.json").write_text(json.dumps(SMOLLM2))
-    return JobSpec(
-        run_id="run-1",
-        mode="full",
-        base_model=str(tmp_path / "model"),
-        base_model_name="model",
-        dataset=str(tmp_path / "desk--d1"),
-        seen_dataset=None,
-        live_adapter=None,
-        recipe={},
-        threads=1,
-        gate_examples=8,
-    )
+    return a_job(tmp_path / "model", tmp_path / "desk--d1")
 
 
 @pytest.fixture
