@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -53,6 +53,12 @@ class Work(Generic[E]):
     extent: E
     folder: Path
     say: Say
+
+    def parts(self) -> Iterator[str]:
+        """Yield the parts that were asked for, telling of each when it begins."""
+        for part in self.asked.parts:
+            self.say(f"measuring {part}")
+            yield part
 
     def part_folder(self, part: str) -> Path:
         """Return a new folder for a part."""

@@ -25,8 +25,7 @@ PARTS: dict[str, Callable[[Path, Extent], dict[str, Any]]] = {
 def measure(work: Work[Extent]) -> dict[str, Any]:
     """Return how long the pages take on each database that was asked for."""
     result: dict[str, Any] = {"settings": asdict(work.extent)}
-    for part in work.asked.parts:
-        work.say(f"measuring {part}")
+    for part in work.parts():
         result[part] = PARTS[part](work.part_folder(part), work.extent)
     return result
 

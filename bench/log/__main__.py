@@ -33,8 +33,7 @@ PARTS: dict[str, Callable[[Path, Extent, Say], dict[str, Any]]] = {
 def measure(work: Work[Extent]) -> dict[str, Any]:
     """Return the result of the parts that were asked for."""
     result: dict[str, Any] = {"settings": asdict(work.extent)}
-    for part in work.asked.parts:
-        work.say(f"measuring {part}")
+    for part in work.parts():
         result[part] = PARTS[part](work.part_folder(part), work.extent, work.say)
     return result
 

@@ -37,8 +37,7 @@ def measure(work: Work[Extent]) -> dict[str, Any]:
         "settings": asdict(work.extent),
         "environment": dict(ENVIRONMENT),
     }
-    for part in work.asked.parts:
-        work.say(f"measuring {part}")
+    for part in work.parts():
         result[part] = PARTS[part](work.folder, model, work.extent, work.say)
     return result
 
