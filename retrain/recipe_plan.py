@@ -60,11 +60,11 @@ def plan_of(recipe: Recipe, lengths: Lengths, place: Place, model_type: str = ""
 
 def tokens_of(recipe: Recipe, lengths: Lengths) -> tuple[float, float]:
     """Return how many tokens a whole run learns from, and how many it is watched on."""
-    learnt = lengths.rows * lengths.mean * recipe.epochs
-    steps = learnt / lengths.mean / (recipe.batch_size * recipe.gradient_accumulation)
+    passes = lengths.rows * recipe.epochs
+    steps = passes / (recipe.batch_size * recipe.gradient_accumulation)
     looks = max(1.0, steps / recipe.eval_every_steps)
-    paired = 2 if recipe.trainer in PAIRED else 1
-    return learnt * paired, lengths.watched_rows * lengths.mean * looks * paired
+    each = lengths.mean * (2 if recipe.trainer in PAIRED else 1)
+    return passes * each, lengths.watched_rows * looks * each
 
 
 def _takes_rows(recipe: Recipe, place: Place, model_type: str) -> bool:

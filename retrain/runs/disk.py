@@ -20,6 +20,8 @@ COPIES_PER_CHECKPOINT = 3  # what is trained, and two moments of each of its num
 RESULTS = 2  # the run's own, and the registry's copy
 SMALL_RANK = 16  # what has no rank is smaller than a LoRA of that
 SPARE_BYTES = 200 << 20  # logs, reports, trackers, the store. Our choice
+# Of a model of 7 thousand million weights: what is not known is taken to be as large.
+LARGE = Shape(parameters=6_738_415_616, layers=32, hidden=4096, inner=11008, vocabulary=32000)
 
 
 def require_disk(spec: JobSpec, recipe: Recipe, settings: Settings) -> None:
@@ -66,7 +68,3 @@ def trained_numbers(base_model: Path, recipe: Recipe) -> int:
         files = base_model.glob("*.safetensors")
         whole = sum(file.stat().st_size for file in files) // BYTES_32
         return whole if recipe.method == "full" else trained_weights(LARGE, plan)
-
-
-# Of a model of 7 thousand million weights: what is not known is taken to be as large.
-LARGE = Shape(parameters=6_738_415_616, layers=32, hidden=4096, inner=11008, vocabulary=32000)

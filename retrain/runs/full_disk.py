@@ -28,6 +28,8 @@ WORDS = (
     "database or disk is full",
 )
 TORCH_WRITER = ("PytorchStreamWriter failed", "inline_container.cc", "unexpected pos")
+# Files that are written to all the time: none of them tells what filled the disk.
+ALWAYS_WRITTEN = frozenset({RESERVE_FILE, "job.log", "job.lock", "runner.lock", "system.jsonl"})
 MEND = "make room, lower keep_checkpoints in the recipe, or set data_dir to a larger disk"
 
 
@@ -113,9 +115,7 @@ def _named(error: BaseException | None) -> str | None:
 
 def _newest(folder: Path) -> str:
     """Return the file that was written to last, below the run's folder."""
-    files = [path for path in folder.rglob("*") if not path.is_dir() and path.name not in _OURS]
-    newest = max(files, key=lambda path: path.lstat().st_mtime_ns, default=folder / "checkpoints")
+    files = (path for path in folder.rglob("*") if not path.is_dir())
+    told = (path for path in files if path.name not in ALWAYS_WRITTEN)
+    newest = max(told, key=lambda path: path.lstat().st_mtime_ns, default=folder / "checkpoints")
     return newest.relative_to(folder).as_posix()
-
-
-_OURS = frozenset({RESERVE_FILE, "job.log", "job.lock", "runner.lock", "system.jsonl"})
