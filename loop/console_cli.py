@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Annotated
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core.errors import RequestError
 from loop.terminal import AsJson, out, print_json, print_table, settings_of
+
+if TYPE_CHECKING:  # `ratchet --help` answers before it is loaded
+    from sqlmodel import Session
 
 console_app = typer.Typer(help="The operators' pages, and who may use them.")
 user_app = typer.Typer(no_args_is_help=True, help="People: add, list, password, role, …")
@@ -67,13 +72,10 @@ def user_add(
     as_json: AsJson = False,
 ) -> None:
     """Add somebody who signs in with a password."""
-    from feedback.audit import machine_user
     from loop.console.users import add_user
-    from loop.wiring import open_parts
 
-    with open_parts(settings_of(context)) as parts, parts.store.session() as session:
-        user = add_user(session, name, role, _password(from_input), by=machine_user())
-        session.commit()
+    with _changing(context) as (session, by):
+        user = add_user(session, name, role, _password(from_input), by=by)
     if as_json:
         print_json(user.model_dump(mode="json", exclude=PRIVATE))
         return
@@ -107,14 +109,11 @@ def user_list(context: typer.Context, as_json: AsJson = False) -> None:
 @user_app.command("password")
 def user_password(context: typer.Context, name: Name, from_input: FromInput = False) -> None:
     """Change somebody's password; their sessions end."""
-    from feedback.audit import machine_user
     from loop.console.users import find_user, set_password
-    from loop.wiring import open_parts
 
-    with open_parts(settings_of(context)) as parts, parts.store.session() as session:
+    with _changing(context) as (session, by):
         find_user(session, name)  # before anything is asked
-        set_password(session, name, _password(from_input), by=machine_user())
-        session.commit()
+        set_password(session, name, _password(from_input), by=by)
     out.print(f"{name} has a new password, and is signed out", highlight=False)
 
 
@@ -125,53 +124,52 @@ def user_role(
     role: Annotated[str, typer.Argument(help="viewer, reviewer, operator or admin")],
 ) -> None:
     """Change what somebody may do."""
-    from feedback.audit import machine_user
     from loop.console.users import set_role
-    from loop.wiring import open_parts
 
-    with open_parts(settings_of(context)) as parts, parts.store.session() as session:
-        user = set_role(session, name, role, by=machine_user())
-        session.commit()
+    with _changing(context) as (session, by):
+        user = set_role(session, name, role, by=by)
     out.print(f"{name} is {user.role} now", highlight=False)
 
 
 @user_app.command("disable")
 def user_disable(context: typer.Context, name: Name, reason: Why = "") -> None:
     """Keep somebody out until they are enabled; their sessions end, their name stays theirs."""
-    from feedback.audit import machine_user
     from loop.console.users import disable_user
-    from loop.wiring import open_parts
 
-    with open_parts(settings_of(context)) as parts, parts.store.session() as session:
-        disable_user(session, name, reason, by=machine_user())
-        session.commit()
+    with _changing(context) as (session, by):
+        disable_user(session, name, reason, by=by)
     out.print(f"{name} is disabled", highlight=False)
 
 
 @user_app.command("enable")
 def user_enable(context: typer.Context, name: Name, reason: Why = "") -> None:
     """Let somebody in again."""
-    from feedback.audit import machine_user
     from loop.console.users import enable_user
-    from loop.wiring import open_parts
 
-    with open_parts(settings_of(context)) as parts, parts.store.session() as session:
-        enable_user(session, name, reason, by=machine_user())
-        session.commit()
+    with _changing(context) as (session, by):
+        enable_user(session, name, reason, by=by)
     out.print(f"{name} may sign in again", highlight=False)
 
 
 @user_app.command("remove")
 def user_remove(context: typer.Context, name: Name) -> None:
     """Remove somebody; their sessions end. What they did stays in the audit log."""
-    from feedback.audit import machine_user
     from loop.console.users import remove_user
+
+    with _changing(context) as (session, by):
+        remove_user(session, name, by=by)
+    out.print(f"{name} is removed", highlight=False)
+
+
+@contextmanager
+def _changing(context: typer.Context) -> Generator[tuple[Session, str]]:
+    """Give a session whose changes are kept in the end, and who makes them."""
+    from feedback.audit import machine_user
     from loop.wiring import open_parts
 
     with open_parts(settings_of(context)) as parts, parts.store.session() as session:
-        remove_user(session, name, by=machine_user())
+        yield session, machine_user()
         session.commit()
-    out.print(f"{name} is removed", highlight=False)
 
 
 def _password(from_input: bool) -> str:

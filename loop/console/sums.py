@@ -19,7 +19,7 @@ from sqlmodel import Session, col
 from core.clock import as_utc
 from feedback.console_tables import MetricDay, MetricHour
 from loop.console import charts
-from monitoring.days import midnight
+from monitoring.days import HISTOGRAMS, midnight
 from monitoring.histogram import merged
 
 MAX_ADAPTERS = 4  # lines of one chart; more cannot be told apart
@@ -27,7 +27,6 @@ COUNTS = (
     *("requests", "errors", "cost", "costed", "thumbs_up", "thumbs_down", "ratings", "rating_sum"),
     *("completed", "abandoned", "escalated", "regenerated", "corrected"),
 )
-HISTOGRAMS = ("latency", "ttft", "prompt_lengths", "answer_lengths")
 SHOWN = (*COUNTS, *HISTOGRAMS, "adapter", "rolled_at")  # columns that a page reads
 HOUR = timedelta(hours=1)
 LEAST_HOURS = 0.25  # of a point, before its count says what an hour would bring. Our choice
