@@ -114,13 +114,13 @@ def _smaller_rank(plan: Plan) -> Iterator[_Choice]:
 
 def _shared(plan: Plan) -> Iterator[_Choice]:
     if plan.processes > 1 and plan.zero < 3:
-        words = "a launchers.local.strategy that shares weights, gradients and states (ZeRO 3)"
+        words = "a launchers.strategy that shares weights, gradients and states (ZeRO 3)"
         yield words, replace(plan, zero=3)
 
 
 def _offloaded(plan: Plan) -> Iterator[_Choice]:
     if not plan.cpu and not plan.offload:
-        words = "a launchers.local.strategy that keeps the optimiser's states in the host's memory"
+        words = "a launchers.strategy that keeps the optimiser's states in the host's memory"
         yield words, replace(plan, offload=True)
 
 

@@ -54,7 +54,7 @@ def test_a_lora_instead_of_all_weights() -> None:
     full = replace(PLAN, method="full", rank=0)
     assert words(full, 60)[0] == 'method = "lora" with rank = 16 (recipe sft-lora)'
     shared = words(replace(full, processes=4), 60)
-    assert "a launchers.local.strategy that shares weights, gradients and states (ZeRO 3)" in shared
+    assert "a launchers.strategy that shares weights, gradients and states (ZeRO 3)" in shared
     offloaded = words(full, 80)
     assert any("keeps the optimiser's states in the host's memory" in one for one in offloaded)
 
