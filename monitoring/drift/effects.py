@@ -7,11 +7,11 @@ Knows no test and no threshold.
 from __future__ import annotations
 
 from math import asin, sqrt
-from statistics import NormalDist
 
 import numpy as np
 from scipy import stats
 
+from core.proportions import newcombe
 from monitoring.drift.sample import Floats
 
 CONFIDENCE = 0.95  # of the largest fall that is not ruled out
@@ -89,22 +89,6 @@ def cohens_h(before: float, after: float) -> float:
 def largest_fall(
     before: tuple[int, int], after: tuple[int, int], confidence: float = CONFIDENCE
 ) -> float:
-    """Return the upper limit of how much the share fell, from (ones, values) of both.
-
-    Source: Newcombe 1998, "Interval estimation for the difference between independent
-    proportions", method 10.
-    """
-    old, new = before[0] / before[1], after[0] / after[1]
-    z = NormalDist().inv_cdf(confidence)
-    above, below = _wilson(before, z)[1] - old, new - _wilson(after, z)[0]
-    return old - new + sqrt(above**2 + below**2)
-
-
-def _wilson(counts: tuple[int, int], z: float) -> tuple[float, float]:
-    """Return both limits of a share. Source: Wilson 1927."""
-    ones, values = counts
-    share = ones / values
-    middle = (share + z**2 / (2 * values)) / (1 + z**2 / values)
-    spread = share * (1 - share) / values + (z / (2 * values)) ** 2
-    width = z * sqrt(spread) / (1 + z**2 / values)
-    return middle - width, middle + width
+    """Return the upper limit of how much the share fell, from (ones, values) of both."""
+    old, new = ((ones / values, values) for ones, values in (before, after))
+    return newcombe(old, new, 1.0 - confidence)[1]

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.policy_settings import CooldownSettings
+from core.proportions import wilson
 from core.settings import RetrainSettings
-from retrain.falls import fall_of, wilson
+from retrain.falls import fall_of
 from retrain.policy import decide
 from retrain.situation import Drift, Failures, Measure, State, Tally, Trigger, Work
 from retrain.triggers import cooldown_s
@@ -160,7 +161,7 @@ def test_a_plan_is_complete(state: State, settings: RetrainSettings) -> None:
 def test_bounds_hold_the_share(tally: Tally, alpha: float) -> None:
     """Wilson's bounds are around what was seen, and within 0 and 1."""
     if tally.total:
-        low, high = wilson(tally, alpha)
+        low, high = wilson(tally.share, tally.total, alpha)
         assert 0.0 <= low <= tally.share + 1e-9
         assert tally.share - 1e-9 <= high <= 1.0
 
