@@ -113,7 +113,7 @@ def conversation(number: int, answer: str) -> list[dict[str, str]]:
     ]
 
 
-def a_job(model: Path | str, dataset: Path | str, **changes: Any) -> JobSpec:
+def a_job(model: Path | str, dataset: Path | str, /, **changes: Any) -> JobSpec:
     """Return a full training with nothing before it, of an empty recipe unless `changes` say so."""
     values: dict[str, Any] = {
         "run_id": "run",
