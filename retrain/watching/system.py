@@ -23,6 +23,7 @@ import psutil
 FILE = "system.jsonl"
 EVERY_S = 5.0
 LONGEST_GAP_S = 120.0  # between two looks of one attempt; a longer one is a pause. Our choice
+STATUS = Path("/proc/self/status")  # of Linux
 MAX_RSS_BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
 
 
@@ -75,12 +76,11 @@ class Sampler:
 
     def look(self) -> Sample:
         """Return what is now, and keep it in the folder."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         self.last = Sample(
             at_s=time.time(),
             cpu_share=self._process.cpu_percent() / 100,
             rss_bytes=self._process.memory_info().rss,
-            peak_rss_bytes=usage.ru_maxrss * MAX_RSS_BYTES,
+            peak_rss_bytes=peak_rss_bytes(),
             memory_share=psutil.virtual_memory().percent / 100,
             **_gpu(),
         )
@@ -94,6 +94,18 @@ def peak_bytes() -> int:
     allocated: int | None = _gpu().get("gpu_bytes")
     if allocated is not None:
         return allocated
+    return peak_rss_bytes()
+
+
+def peak_rss_bytes() -> int:
+    """Return the most memory that this program has held.
+
+    Linux hands `ru_maxrss` on to the next program of a process: one that a large process started
+    would begin with the other's peak. `VmHWM` begins anew. Source: getrusage(2), proc(5).
+    """
+    if STATUS.is_file():
+        (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024  # said in kB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_BYTES
 
 

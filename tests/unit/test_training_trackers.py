@@ -9,6 +9,8 @@ import importlib
 import io
 import signal
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from retrain.recipe import load_recipe
 from retrain.runs.progress import Reporter, TrainProgress, read_all
 from retrain.runs.spec import Comparison, JobResult, JobSpec, TrainOutcome
 from retrain.watching.curve import findings_of
-from retrain.watching.system import read_use
+from retrain.watching.system import MAX_RSS_BYTES, read_use
 from retrain.watching.trackers.tensorboard import FOLDER, TensorBoardTracker
 from retrain.watching.tracking import ENVIRONMENT_FILE, Opener, flat_numbers, tracked
 
@@ -289,3 +291,19 @@ def read_wandb(file: Path) -> list[Any]:
 def history_of(record: Any) -> dict[str, str]:
     """Return the values of one step, as JSON."""
     return {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
+
+
+def test_peak_is_the_programs_own() -> None:
+    """A program that a large process starts does not begin with the memory of that one."""
+    large = bytearray(b"x" * 400_000_000)
+    told = subprocess.check_output(
+        [
+            *(sys.executable, "-c"),
+            "from retrain.watching.system import peak_bytes, resource\n"
+            "print(peak_bytes(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)",
+        ]
+    )
+    peak, handed_on = (int(word) for word in told.split())
+    assert peak < len(large)
+    if sys.platform == "linux":
+        assert handed_on * MAX_RSS_BYTES > len(large), "else VmHWM is no longer needed"
