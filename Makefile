@@ -1,6 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
 PYTHON ?= python3.11
 BIN := .venv/bin
+JOBS ?= 2
 SETUP = $(PYTHON) deploy/setup/setup.py $(if $(ENGINE),--engine $(ENGINE))
 
 # Nothing is fetched from a hub while Ratchet runs, and nothing is reported to anyone.
@@ -16,8 +17,8 @@ help:  ## list the commands
 demo: setup  ## turn the whole loop with simulated users, drift included (about 15 minutes on 2 cores)
 	$(BIN)/ratchet demo
 
-test: setup-test  ## run all tests, on the real engine and model too
-	$(BIN)/python -m pytest --cov
+test: setup-test  ## run all tests, on the real engine and model too; JOBS=1 one after another
+	$(BIN)/python -m pytest --cov --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 up: setup  ## start the service and keep it running until Ctrl-C
 	$(BIN)/ratchet init assistant

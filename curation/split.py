@@ -129,8 +129,9 @@ def place_groups(
         if root not in placed:
             placed[root] = _with_room(groups[root].size, total, targets) or "train"
             total[placed[root]] += groups[root].size
-    _give_empty_splits_one(placed, new, groups, targets)
-    _check_filled(placed, groups, ("train", *targets))
+    required: tuple[Split, ...] = ("train", *targets)
+    _give_empty_splits_one(placed, new, groups, required)
+    _check_filled(placed, groups, required)
     return placed
 
 
@@ -251,16 +252,17 @@ def _give_empty_splits_one(
     placed: dict[int, Split],
     new: Sequence[int],
     groups: Mapping[int, Group],
-    targets: Mapping[Split, float],
+    required: Sequence[Split],
 ) -> None:
-    """Move the smallest new group of train to each split without one, while train has two."""
-    for split in targets:
-        if split in _filled(placed, groups):
+    """Move the smallest new group of train, or else of another split with two, to each without."""
+    for split in required:
+        shown = Counter(own for root, own in placed.items() if groups[root].shows)
+        if shown[split]:
             continue
-        movable = [root for root in new if placed[root] == "train" and groups[root].shows]
-        in_train = sum(own == "train" and groups[root].shows for root, own in placed.items())
-        if movable and in_train > 1:
-            placed[min(movable, key=lambda root: groups[root].size)] = split
+        movable = [root for root in new if groups[root].shows and shown[placed[root]] > 1]
+        if movable:
+            least = min(movable, key=lambda root: (placed[root] != "train", groups[root].size))
+            placed[least] = split
 
 
 def _filled(placed: Mapping[int, Split], groups: Mapping[int, Group]) -> set[Split]:

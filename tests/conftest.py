@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import Any
 
 import pytest
 import structlog
@@ -37,6 +38,19 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
             import_module(module)
         measured.stop()
     return (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file's tests in one process where there are several, and all on the engine in one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneEngine(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            asks = "_on_vllm.py" in nodeid or "[vllm" in nodeid
+            return "engine" if asks else super()._split_scope(nodeid)
+
+    return OneEngine(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

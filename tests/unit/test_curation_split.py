@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -161,6 +162,16 @@ def test_splits_do_not_depend_on_order(crowd: list[Row]) -> None:
     """The same rows in reverse get the same splits."""
     rows = [*crowd, *loners(3)]
     assert assign(rows).splits == assign(rows[::-1]).splits
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.uuids()), min_size=3, max_size=9))
+def test_three_groups_are_enough(drawn: list[tuple[int, UUID]]) -> None:
+    """However large each is, and whatever their order: no split stays empty."""
+    groups = {
+        root: Group(size, str(first), 0, 0, shows=True) for root, (size, first) in enumerate(drawn)
+    }
+    placed = place_groups(groups, {}, Shares(0.1, 0.1))
+    assert set(placed.values()) == {"train", "validation", "test"}
 
 
 def test_splits_get_their_shares() -> None:
