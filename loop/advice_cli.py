@@ -96,13 +96,17 @@ def estimate(
     from retrain.mends import mends
     from retrain.model_shape import read_model_type, read_shape
     from retrain.money.advice import hardware_words
+    from retrain.parallel.plan import planned
     from retrain.recipe import load_recipe
     from retrain.recipe_plan import Lengths, Place, plan_of, tokens_of
     from retrain.runs.devices import find_devices
+    from retrain.runs.ranks import shared
 
     settings = settings_of(context)
     facts = read_facts(settings, application)
-    chosen = load_recipe(recipe or settings.retrain.recipe).for_mode("full")
+    parallel = planned(settings)
+    whole = load_recipe(recipe or settings.retrain.recipe).for_mode("full")
+    chosen = shared(whole, parallel.processes)
     mean = None if facts.tokens is None else max(1, round(facts.tokens))
     rows = figure(examples, facts.examples or None, EXAMPLES)
     length = figure(tokens, mean, chosen.max_length, "settings")
@@ -110,9 +114,10 @@ def estimate(
     lengths = Lengths(rows.value, min(length.value, chosen.max_length), chosen.max_length)
     # with a size or a speed of one's own another machine is meant: one with a GPU
     here = memory_gb is None and tflops is None and find_devices() == ("cpu",)
-    place = Place(here, bfloat16=not here, processes=settings.launchers.local.processes)
+    place = Place(here, bfloat16=not here, processes=parallel.processes, zero=parallel.stage)
     plan = plan_of(chosen, lengths, place, read_model_type(settings.engine.model))
-    memory, flops = _memory(memory_gb), _flops(tflops, facts, shape, plan)
+    sharing = plan.processes if here else 1  # processes of one machine share what it has
+    memory, flops = _memory(memory_gb, sharing), _flops(tflops, facts, shape, plan, sharing)
     total, _ = tokens_of(chosen, lengths)
     found = reckon(shape, plan, Device(memory.value, flops.value), total_tokens=total)
     would = [str(mend) for mend in mends(shape, plan, memory.value)] if not found.fits else []
@@ -132,23 +137,25 @@ def estimate(
     print_figures(used)
 
 
-def _memory(said_gb: float | None) -> Figure[float]:
+def _memory(said_gb: float | None, sharing: int) -> Figure[float]:
     from retrain.runs.memory import machine_room
 
     if said_gb is not None:
         return Figure(said_gb * GB, "said")
-    return Figure(machine_room().free, "machine")
+    return Figure(machine_room().free / sharing, "machine")
 
 
-def _flops(said: float | None, facts: ProjectFacts, shape: Shape, plan: Plan) -> Figure[float]:
-    """Return how many operations a second are reached: as said, as the last run did, or here."""
+def _flops(
+    said: float | None, facts: ProjectFacts, shape: Shape, plan: Plan, sharing: int
+) -> Figure[float]:
+    """Return the operations a second a process reaches: as said, as the last run did, or here."""
     from retrain.speed import cpu_flops
 
     if said is not None:
         return Figure(said * 1e12, "said")
     if speed := facts.run_tokens_per_s:
         return Figure(reached_flops(shape, plan, speed), "store")
-    return Figure(cpu_flops(), "machine")
+    return Figure(cpu_flops() / sharing, "machine")
 
 
 def _print_estimate(found: Estimate, memory: float, would: list[str]) -> None:

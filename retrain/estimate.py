@@ -66,7 +66,6 @@ class Plan:
     label_share: float = 1.0  # of positions that meet the vocabulary
     processes: int = 1
     zero: int = 0  # stage of DeepSpeed: 0 none, 1 states, 2 and gradients, 3 and weights
-    offload: bool = False  # states in the host's memory
     cpu: bool = False  # computed by the processor, in the machine's memory
     lean: bool = False  # by the short cuts for the CPU: a batch as one row
 
@@ -145,8 +144,6 @@ def memory_parts(shape: Shape, plan: Plan) -> dict[str, float]:
     }
     if plan.method != "full":
         parts["adapter"] = trained * BYTES_32
-    if plan.offload:
-        parts["optimiser"] = 0.0
     return parts
 
 

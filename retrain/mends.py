@@ -33,8 +33,8 @@ _Choice = tuple[str, Plan]
 def mends(shape: Shape, plan: Plan, memory_bytes: float) -> list[Mend]:
     """Return what would fit into so many bytes; when nothing would, only a larger machine.
 
-    Order: smaller batch, gradient checkpointing, QLoRA, LoRA, rank, shared or offloaded states,
-    a smaller model.
+    Order: smaller batch, gradient checkpointing, QLoRA, LoRA, rank, shared weights and
+    states, a smaller model.
     """
     alone: list[Mend] = []
     for lever in range(len(list(_levers(plan)))):
@@ -74,7 +74,6 @@ def _levers(plan: Plan) -> Iterator[Iterator[_Choice]]:
     yield _lora(plan)
     yield _smaller_rank(plan)
     yield _shared(plan)
-    yield _offloaded(plan)
 
 
 def _smaller_batch(plan: Plan) -> Iterator[_Choice]:
@@ -113,15 +112,10 @@ def _smaller_rank(plan: Plan) -> Iterator[_Choice]:
 
 
 def _shared(plan: Plan) -> Iterator[_Choice]:
-    if plan.processes > 1 and plan.zero < 3:
-        words = "a launchers.strategy that shares weights, gradients and states (ZeRO 3)"
+    # not with another method: `retrain.parallel.rules` refuses that
+    if plan.processes > 1 and plan.zero < 3 and plan.method == "lora":
+        words = 'launchers.strategy = "zero3", which shares weights, gradients and states'
         yield words, replace(plan, zero=3)
-
-
-def _offloaded(plan: Plan) -> Iterator[_Choice]:
-    if not plan.cpu and not plan.offload:
-        words = "a launchers.strategy that keeps the optimiser's states in the host's memory"
-        yield words, replace(plan, offload=True)
 
 
 def _smaller_model(shape: Shape, plan: Plan, memory_bytes: float) -> list[Mend]:

@@ -227,3 +227,15 @@ def test_a_training_is_estimated_before_it_begins(registry: Registry) -> None:
     here = facts("estimate", "--examples", "10", "--tokens", "64")
     assert here["figures"]["speed, TFLOPS"]["source"] == "machine"
     assert here["parts"]["weights"] == pytest.approx(134_515_008 * 4, rel=0.01)
+
+
+def test_an_estimate_is_of_one_process_of_several(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the strategy of the settings; each has its share of the weights and of the batch."""
+    alone = facts("estimate", "--memory-gb", "16")["parts"]
+    monkeypatch.setenv("RATCHET_LAUNCHERS__LOCAL__PROCESSES", "2")
+    monkeypatch.setenv("RATCHET_LAUNCHERS__STRATEGY", "zero3")
+    divided = facts("estimate", "--memory-gb", "16")["parts"]
+    assert divided["weights"] == pytest.approx(alone["weights"] / 2)
+    assert divided["activations"] <= alone["activations"]

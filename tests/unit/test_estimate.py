@@ -63,8 +63,6 @@ def test_the_guides_table_of_sizes_comes_out() -> None:
     assert not estimate(SEVEN, full, A100, total_tokens=1).fits
     shared = replace(full, processes=4, zero=3)
     assert estimate(SEVEN, shared, A100, total_tokens=1).fits
-    offloaded = replace(full, offload=True)
-    assert estimate(SEVEN, offloaded, A100, total_tokens=1).parts["optimiser"] == 0.0
     assert estimate(SEVEN, PLAN, A10, total_tokens=1).memory_bytes < 24 * GB
 
 

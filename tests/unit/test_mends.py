@@ -40,8 +40,8 @@ def test_the_sizes_that_are_told_are_those_of_the_estimate() -> None:
     assert str(first).endswith(f" ({first.memory_bytes / GB:.2f} GB)")
 
 
-def test_four_bits_are_for_gpus_and_offloading_too() -> None:
-    """A processor has neither, and its memory is the host's."""
+def test_four_bits_are_for_gpus() -> None:
+    """A processor has none."""
     on_gpu = words(PLAN, 12)
     assert on_gpu[0] == 'method = "qlora" (recipe sft-qlora)'
     on_cpu = words(replace(PLAN, cpu=True), 12)
@@ -50,13 +50,17 @@ def test_four_bits_are_for_gpus_and_offloading_too() -> None:
 
 
 def test_a_lora_instead_of_all_weights() -> None:
-    """And where several processes share, what they need not all hold."""
+    """All weights are not shared by processes: the rules refuse what was never tried."""
     full = replace(PLAN, method="full", rank=0)
     assert words(full, 60)[0] == 'method = "lora" with rank = 16 (recipe sft-lora)'
-    shared = words(replace(full, processes=4), 60)
-    assert "a launchers.strategy that shares weights, gradients and states (ZeRO 3)" in shared
-    offloaded = words(full, 80)
-    assert any("keeps the optimiser's states in the host's memory" in one for one in offloaded)
+    assert not any("zero3" in one for one in words(replace(full, processes=4), 60))
+
+
+def test_several_processes_need_not_all_hold_all() -> None:
+    """What each holds of a large model is then a quarter."""
+    told = words(replace(PLAN, processes=4), 12)
+    assert 'launchers.strategy = "zero3", which shares weights, gradients and states' in told
+    assert not any("zero3" in one for one in words(PLAN, 12))
 
 
 def test_a_smaller_rank_where_the_rank_is_what_is_large() -> None:
@@ -77,8 +81,7 @@ def test_what_fits_only_together_is_told_together() -> None:
 
 def test_where_nothing_fits_only_a_larger_machine_does() -> None:
     """Libraries alone take more than there is."""
-    offloaded = replace(PLAN, offload=True, zero=3, processes=2)
-    assert words(offloaded, 0.1) == ["a machine with more memory"]
+    assert words(replace(PLAN, zero=3, processes=2), 0.1) == ["a machine with more memory"]
 
 
 @pytest.mark.parametrize("gb", [2.0, 3.0, 4.0])
