@@ -93,6 +93,8 @@ def judge(
 
     with open_parts(settings_of(context)) as parts:
         done = judge_application(parts.store, parts.settings, application, limit)
+        place = ("review", application, application)
+        keep_act(parts.store, "pairs_judged", place, by=None, **done.as_dict())
     _tell(done.as_dict(), as_json)
 
 

@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 import structlog
 import typer
+from sqlmodel import select
 
 from core.errors import ConflictError, DataError, NotFoundError, SettingsError
 from core.settings import FILE_VARIABLE, Settings, load_settings
 from curation.pipeline import build_dataset
 from curation.review.desk import ReviewDesk
 from curation.review.failures import question_key
+from feedback.console_tables import AuditEntry
 from feedback.tables import Adapter, DatasetVersion, ReviewItem
 from loop.augment_cli import augment, judge
 from loop.wiring import open_parts
@@ -66,6 +68,11 @@ class World:
     def build(self) -> DatasetVersion:
         """Build the next version."""
         return build_dataset(self.people.store, self.people.settings, "desk")
+
+    def acts(self) -> list[str]:
+        """Return what the audit log has."""
+        with self.people.store.session() as session:
+            return [entry.action for entry in session.exec(select(AuditEntry))]
 
     def items(self) -> list[ReviewItem]:
         """Return what waits for people."""
@@ -216,5 +223,6 @@ def test_a_judge_is_held_against_people(world: World) -> None:
     assert (done["share"], done["position_bias"]) == (0.875, 0.0)
     assert done["usage"]["requests"] == 16
     assert "0.875" in world.run("judge", "desk", "--limit", "9")
+    assert world.acts() == ["pairs_judged"] * 2
     assert world.items() == []
     assert world.build().id == version.id
