@@ -25,12 +25,14 @@ from retrain.recipe import load_recipe
 from retrain.registry.servable import WEIGHTS_FILE
 from retrain.runs.checkpoints import newest_complete
 from retrain.runs.progress import TrainProgress
+from retrain.runs.ranks import Ranks
 from retrain.runs.runner import resume_run, train_adapter
 from retrain.runs.spec import (
     ADAPTER_FOLDER,
     CHECKPOINT_FOLDER,
     JobResult,
 )
+from retrain.training.sharding import joined
 from tests.training_world import (
     Workshop,
     plain,
@@ -162,6 +164,15 @@ def test_deepspeed_takes_its_configuration(strategy: Strategy, offload: bool) ->
     assert found.train_micro_batch_size_per_gpu == recipe.batch_size
     assert found.gradient_clipping == recipe.max_grad_norm
     assert (found.zero_config.offload_optimizer is not None) is offload
+
+
+def test_who_divides_nothing_does_not_load_deepspeed() -> None:
+    """Which accelerate asks whether a model is one of its; afterwards it may be asked again."""
+    from accelerate.utils import other
+
+    with joined(ALONE, Ranks()):
+        assert not other.is_deepspeed_available()
+    assert other.is_deepspeed_available()
 
 
 def at(workshop: Workshop, strategy: Strategy) -> Workshop:
