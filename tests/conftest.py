@@ -24,6 +24,10 @@ TOOL_CALLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")  # Sm
 MEASURED = pytest.StashKey[Coverage]()
 START_TIMEOUT_S = 420.0  # under load; 25 s on an idle machine
 
+# What a terminal library tells each process of several: tests say their own width.
+for _variable in ("COLUMNS", "LINES"):
+    os.environ.pop(_variable, None)
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
