@@ -27,6 +27,8 @@ START_TIMEOUT_S = 420.0  # under load; 25 s on an idle machine
 # What a terminal library tells each process of several: tests say their own width.
 for _variable in ("COLUMNS", "LINES"):
     os.environ.pop(_variable, None)
+# Threads that wait for others must not spin while another process wants their core.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.hookimpl(wrapper=True)
