@@ -58,8 +58,8 @@ incremental_max_share = 0.8
 
 [gate]
 examples = 24
-max_drop = 0.08
-max_doubt = 0.2
+max_drop = 0.2
+max_doubt = 0.4
 
 [canary]
 shares = [0.2, 0.5]
