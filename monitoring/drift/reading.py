@@ -23,6 +23,7 @@ from feedback.tables import Interaction
 from monitoring.drift.columns import COLUMNS
 from monitoring.drift.sample import Floats, Labels, Sample, Vectors
 from monitoring.windows.features import prompt_of
+from monitoring.windows.topics import label
 
 STREAMED = ("rating", "error")  # the flags of a horizon's windows
 Table = Any  # pyarrow's, which tells no types
@@ -96,7 +97,7 @@ def _floats(table: Table, name: str) -> Floats:
 
 def _labels(table: Table, name: str) -> Labels:
     values = table.column(name).to_pylist()
-    return np.array(["" if value is None else str(value) for value in values], dtype=np.str_)
+    return np.array(["" if value is None else label(value) for value in values], dtype=np.str_)
 
 
 def _embedded(table: Table, ids: Sequence[Any]) -> tuple[str, ...]:

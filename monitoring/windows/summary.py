@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from monitoring.windows.topics import label
+
 NUMBERS = (
     "prompt_chars",
     "answer_chars",
@@ -76,7 +78,7 @@ def _labels(values: Sequence[Any]) -> dict[str, float] | None:
     if not known:
         return None
     often = sorted(Counter(known).items(), key=lambda item: (-item[1], str(item[0])))
-    return {str(label): count / len(known) for label, count in often[:MAX_LABELS]}
+    return {label(value): count / len(known) for value, count in often[:MAX_LABELS]}
 
 
 def _present(values: Sequence[Any]) -> list[Any]:

@@ -17,10 +17,16 @@ Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
 NEW = -1  # the topic of what is like nothing in the reference
+NEW_NAME = "new"  # to people
 FAR_QUANTILE = 0.99  # of rows' distances to centres that do not know them: as novelty, `nearness`
 ROUNDS = 25  # k-means stops moving long before: 8 rounds on 5,000 prompts, measured
 ROWS_A_TOPIC = 10  # fewer are no topic; our choice
 SAME = 1e-5  # nearer rows are equal but for rounding
+
+
+def label(value: object) -> str:
+    """Return a topic, or a label of another kind, as people read it."""
+    return NEW_NAME if value == NEW else str(value)
 
 
 @dataclass(frozen=True, eq=False)

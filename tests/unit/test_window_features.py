@@ -12,7 +12,7 @@ from monitoring.windows.features import Asked, Vote, features_of, prompt_of
 from monitoring.windows.language import language_of
 from monitoring.windows.nearness import distances, distances_among, far
 from monitoring.windows.summary import Counts, summarise
-from monitoring.windows.topics import NEW, Topics, fit_topics
+from monitoring.windows.topics import NEW, Topics, fit_topics, label
 
 SCHEMA = {"schema": {"type": "object", "required": ["name"]}}
 
@@ -89,6 +89,11 @@ def around(*middles: int, rows: int = 30, seed: int = 1) -> Any:
     parts = [np.eye(16)[axis] + random.normal(0, 0.05, (rows, 16)) for axis in middles]
     vectors = np.concatenate(parts).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_a_topic_that_is_none_yet_has_a_name() -> None:
+    """People read "new" where the feature is -1; languages and other topics are as they are."""
+    assert [label(value) for value in (NEW, 0, 12, "en")] == ["new", "0", "12", "en"]
 
 
 def test_topics_are_the_groups_of_the_reference() -> None:
