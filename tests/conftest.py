@@ -22,6 +22,7 @@ MODEL_VARIABLE = "RATCHET_TEST_MODEL"
 DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "models" / "smollm2-135m-instruct"
 TOOL_CALLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")  # SmolLM2's format
 MEASURED = pytest.StashKey[Coverage]()
+LONGEST = ("tests/stack/test_training.py", "tests/stack/test_whole_loop.py")
 START_TIMEOUT_S = 420.0  # under load; 25 s on an idle machine
 
 # What a terminal library tells each process of several: tests say their own width.
@@ -48,13 +49,18 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep a file's tests in one process where there are several, and all on the engine in one."""
+    """Keep a file's tests in one process where there are several, and all on the engine in one.
+
+    So are the longest: side by side each would take more than twice its time.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class OneEngine(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            asks = "_on_vllm.py" in nodeid or "[vllm" in nodeid
-            return "engine" if asks else super()._split_scope(nodeid)
+            if "_on_vllm.py" in nodeid or "[vllm" in nodeid:
+                return "engine"
+            file = super()._split_scope(nodeid)
+            return "longest" if file in LONGEST else file
 
     return OneEngine(config, log)
 

@@ -26,7 +26,7 @@ from retrain.registry.ledger import record_override
 from tests.fakes.lora import write_lora
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
 FACTS = 5
 CONCURRENT = 8
