@@ -59,7 +59,7 @@ def joined(parallel: Parallel, ranks: Ranks) -> Generator[None]:
 def _without_deepspeed() -> Generator[None]:
     """Let accelerate (1.15) not load DeepSpeed, which it does to ask whether a model is one of its.
 
-    Where both are installed that loads MLflow too. Measured: 4 s of a run's start, for nothing.
+    Where both are installed that loads MLflow too. Measured: 2 of 27 CPU seconds of a tiny run.
     """
     from accelerate.utils import other
 
