@@ -93,9 +93,10 @@ def judge(
 
     with open_parts(settings_of(context)) as parts:
         done = judge_application(parts.store, parts.settings, application, limit)
+        told = done.as_dict()
         place = ("review", application, application)
-        keep_act(parts.store, "pairs_judged", place, by=None, **done.as_dict())
-    _tell(done.as_dict(), as_json)
+        keep_act(parts.store, "pairs_judged", place, by=None, **told)
+    _tell(told, as_json)
 
 
 def _tell(values: dict[str, Any], as_json: bool) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from retrain.estimate import GB, Plan, Shape, memory_parts
+from retrain.parallel.rules import METHODS
 
 LOWEST_RANK = 4  # below it a LoRA learns little: Hu et al. 2021, table 6, tries 1 to 64
 USUAL_RANK = 16  # guide, "LoRA Hyperparameters": start with 16
@@ -112,8 +113,7 @@ def _smaller_rank(plan: Plan) -> Iterator[_Choice]:
 
 
 def _shared(plan: Plan) -> Iterator[_Choice]:
-    # not with another method: `retrain.parallel.rules` refuses that
-    if plan.processes > 1 and plan.zero < 3 and plan.method == "lora":
+    if plan.processes > 1 and plan.zero < 3 and plan.method in METHODS["zero3"]:
         words = 'launchers.strategy = "zero3", which shares weights, gradients and states'
         yield words, replace(plan, zero=3)
 
