@@ -29,6 +29,7 @@ from feedback.receipts import looks_like_receipt, verify
 from feedback.redaction.writing import Redactors
 from feedback.repeats import Repeats
 from feedback.submission import Submission, uuid_text
+from feedback.vote_order import VoteOrder
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -67,11 +68,13 @@ class Desk:
     callers: KeyRing
     notice: Callable[[FeedbackGiven], None] | None = None
     repeats: Repeats = field(init=False)
+    order: VoteOrder = field(init=False)
     limits: RaterLimits = field(init=False)
     redactors: Redactors = field(init=False)
 
     def __post_init__(self) -> None:
         self.repeats = Repeats(self.settings.feedback.remembered)
+        self.order = VoteOrder(self.settings.feedback.remembered)
         self.limits = RaterLimits(self.settings.feedback)
         self.redactors = Redactors(self.settings.applications, self.keys.subject)
 
@@ -136,7 +139,7 @@ class Desk:
             text=None if fact.text is None else writing.text(fact.text),
             other=None if fact.other is None else self._other(fact.other, rater),
             redactions=writing.redactions(),
-            given_at=utc_now(),
+            given_at=self.order.given_at(rater.interaction_id, utc_now()),
         )
 
     def _other(self, named: str, rater: _Rater) -> str:

@@ -2,14 +2,18 @@
 
 In a group, the partitions are shared with the other ingests of the group, and move when one comes
 or goes; without one, all of them are read. Kafka's own record of positions is only written, for
-tools that show lag: what counts is what the store says. Knows nothing of what records mean.
+tools that show lag: what counts is what the store says. A topic that was made anew has another id
+(KIP-516), which is a part of its partitions' names: they begin at their beginning. Knows nothing of
+what records mean.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 import structlog
 from kafka import KafkaConsumer
@@ -31,6 +35,7 @@ GROUP_POLL_MS = 500
 JOIN_POLL_MS = 5_000
 METADATA_S = 5.0  # as long as topics are waited for that a relay is just making
 RETRY_S = 0.2
+OF_TOPIC = "@"  # between a partition's number and the id of its topic
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +48,7 @@ class KafkaSource:
         self._in_group = in_group
         self._consumer: KafkaConsumer | None = None
         self._next: dict[Partition, int] = {}  # what the consumer will give next, ours
+        self._topic_ids: dict[str, UUID] = {}
 
     def assigned(self) -> list[Partition]:
         """Return the partitions that are this reader's now.
@@ -50,9 +56,9 @@ class KafkaSource:
         Raises: LogUnavailableError when there is no broker, or no topic yet.
         """
         with faults(self._kafka):
-            assigned = [_partition(part) for part in self._connected().assignment()]
+            assigned = [self._partition(where) for where in self._connected().assignment()]
         self._next = {part: at for part, at in self._next.items() if part in assigned}
-        return sorted(assigned, key=lambda part: (SOURCES.index(part.topic), int(part.name)))
+        return sorted(assigned, key=lambda part: (SOURCES.index(part.topic), _tp(part).partition))
 
     def read(self, after: Mapping[Partition, int], *, limit: int) -> list[Record]:
         """Return at most `limit` records above `after`; waits a moment for some.
@@ -63,8 +69,12 @@ class KafkaSource:
             consumer = self._connected()
             self._go_to(consumer, after)
             polled = consumer.poll(timeout_ms=self._patience_ms(consumer), max_records=limit)
+            if self._is_unsure():
+                self._next.clear()
+                return []
+            names = {where: self._partition(where) for where in polled}
         records = [
-            Record(_partition(where), raw.offset + 1, (raw.key or b"").decode(), raw.value or b"")
+            Record(names[where], raw.offset + 1, (raw.key or b"").decode(), raw.value or b"")
             for where, batch in polled.items()
             for raw in batch
         ]
@@ -78,12 +88,13 @@ class KafkaSource:
 
         Raises: LogUnavailableError.
         """
+        assigned = self.assigned()
         with faults(self._kafka):
-            ends = _ends(self._connected(), self.assigned())
-        for part, end in ends.items():
-            if self._next.get(part, 0) - 1 > end:  # made anew: the next read looks where to begin
-                del self._next[part]
-        return ends
+            try:
+                ends = self._connected().end_offsets([_tp(part) for part in assigned])
+            except KeyError as error:  # kafka-python's, for a partition that the cluster lost
+                raise UnknownTopicOrPartitionError(f"{error} is gone") from error
+        return {part: ends[_tp(part)] for part in assigned}
 
     def behind(self, positions: Mapping[Partition, int]) -> dict[Partition, int]:
         """Return how far the end of each partition is from its position, where it is.
@@ -170,45 +181,42 @@ class KafkaSource:
                 )
             time.sleep(RETRY_S)
 
+    def _partition(self, where: TopicPartition) -> Partition:
+        """Return our name of a partition. Raises: UnknownTopicOrPartitionError."""
+        topic_id = self._cluster().topic_id(where.topic)
+        if topic_id is None:
+            raise UnknownTopicOrPartitionError(
+                f"no id of topic {where.topic}: it is gone, or the broker is older than Kafka 2.8"
+            )
+        known = self._topic_ids.setdefault(where.topic, topic_id)
+        if known != topic_id:
+            _log.error("topic_began_anew", topic=where.topic, id=str(topic_id), was=str(known))
+            self._topic_ids[where.topic] = topic_id
+        return Partition(where.topic, f"{where.partition}{OF_TOPIC}{topic_id}")
+
+    def _is_unsure(self) -> bool:
+        """Return whether a topic may have another id than we know, as after a lost connection."""
+        return bool(self._cluster().need_update)
+
+    def _cluster(self) -> Any:
+        """Return what the consumer knows of the cluster: nothing else has the topics' ids."""
+        consumer: Any = self._connected()
+        return consumer._cluster
+
     def _go_to(self, consumer: KafkaConsumer, after: Mapping[Partition, int]) -> None:
         """Let the consumer give what follows each position next, where it would not anyway."""
         mine = consumer.assignment()
-        moved = [
-            part
-            for part, position in after.items()
-            if self._next.get(part) != position + 1 and _tp(part) in mine
-        ]
-        ends = _ends(consumer, moved) if moved else {}
-        for part in moved:
-            # a topic that was made anew; not every broker says that the position is beyond its end
-            if after[part] > ends[part]:
-                consumer.seek_to_beginning(_tp(part))
-            else:
-                consumer.seek(_tp(part), after[part])
-            self._next[part] = after[part] + 1
+        for part, position in after.items():
+            if self._next.get(part) != position + 1 and _tp(part) in mine:
+                consumer.seek(_tp(part), position)
+                self._next[part] = position + 1
 
     def _note(self, record: Record, after: Mapping[Partition, int]) -> None:
-        position = after.get(record.partition)
-        if position is None:  # it became ours while we polled: its position is not known yet
+        if record.partition in after:
+            self._next[record.partition] = record.offset + 1
+        else:  # it became ours while we polled: its position is not known yet
             self._next.pop(record.partition, None)
-            return
-        if record.offset <= position:
-            _log.error("topic_began_anew", topic=record.topic, at=record.offset, was_at=position)
-        self._next[record.partition] = record.offset + 1
-
-
-def _ends(consumer: KafkaConsumer, parts: Sequence[Partition]) -> dict[Partition, int]:
-    """Return the newest offset of each partition. Raises: UnknownTopicOrPartitionError."""
-    try:
-        ends = consumer.end_offsets([_tp(part) for part in parts])
-    except KeyError as error:  # kafka-python's, for a partition that the cluster lost
-        raise UnknownTopicOrPartitionError(f"{error} is gone") from error
-    return {_partition(where): end for where, end in ends.items()}
 
 
 def _tp(part: Partition) -> TopicPartition:
-    return TopicPartition(part.topic, int(part.name))
-
-
-def _partition(where: TopicPartition) -> Partition:
-    return Partition(where.topic, str(where.partition))
+    return TopicPartition(part.topic, int(part.name.partition(OF_TOPIC)[0]))

