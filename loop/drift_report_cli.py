@@ -65,10 +65,7 @@ def drift_list(
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
         return
-    print_table(
-        ("report", "application", "adapter", "window", "severity", "retraining", "reason"),
-        [_line(row) for row in rows],
-    )
+    print_table(("report", "adapter", "window", "severity", "reason"), [_line(row) for row in rows])
 
 
 def drift_show(context: typer.Context, report: ReportId, as_json: AsJson = False) -> None:
@@ -102,12 +99,11 @@ def drift_show(context: typer.Context, report: ReportId, as_json: AsJson = False
 
 
 def _line(row: DriftReport) -> tuple[str, ...]:
+    reason = f"{row.reason}; retraining: {row.run_id}" if row.run_id else row.reason
     return (
         row.id,
-        row.application,
-        row.adapter or "base",
+        row.adapter or f"{row.application}, base",
         f"{row.window_start:%Y-%m-%d %H:%M} to {row.window_end:%H:%M}",
         row.severity,
-        row.run_id or "-",
-        row.reason,
+        reason,
     )
