@@ -1,7 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
 PYTHON ?= python3.11
 BIN := .venv/bin
-JOBS ?= 2
+JOBS ?= 3
 SETUP = $(PYTHON) deploy/setup/setup.py $(if $(ENGINE),--engine $(ENGINE))
 
 # Nothing is fetched from a hub while Ratchet runs, and nothing is reported to anyone.
@@ -33,7 +33,7 @@ setup-test: python  ## the same, with what tests and checks need
 check: setup-test  ## static checks: ruff, formatting, types, layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --pythonpath $(BIN)/python --threads 2
 	$(BIN)/lint-imports
 
 format: setup-test  ## let ruff mend and format

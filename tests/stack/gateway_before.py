@@ -48,10 +48,13 @@ class World:
 
 @contextmanager
 def gateway_before(engine: str, folder: Path) -> Generator[World]:
-    """Give a gateway of the application `shop` before the engine at that URL."""
+    """Give a gateway of the application `shop` before the engine at that URL.
+
+    What is logged is not redacted: tests compare it, and a model may answer with anybody's name.
+    """
     settings = Settings(
         data_dir=folder,
-        applications={"shop": ApplicationSettings(api_key=SecretStr(KEY))},
+        applications={"shop": ApplicationSettings(api_key=SecretStr(KEY), redaction="full")},
         engine=EngineSettings(port=int(engine.rsplit(":", 1)[1])),
         gateway=GatewaySettings(port=free_port()),
     )

@@ -43,6 +43,8 @@ max_adapters = 2
 max_model_len = 512
 [gateway]
 port = {gateway_port}
+[console]
+port = {console_port}
 [curation]
 min_examples = 10
 test_share = 0.3
@@ -134,6 +136,7 @@ def settings_file(tmp_path: Path, base_model: Path) -> Path:
             model=base_model.resolve(),
             engine_port=free_port(),
             gateway_port=free_port(),
+            console_port=free_port(),
             recipe=recipe,
         )
     )
