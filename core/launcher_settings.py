@@ -116,6 +116,6 @@ class LaunchersSettings(Section):
     vertex: VertexSettings = VertexSettings()
     hosted: HostedSettings = HostedSettings()
     strategy: Strategy = "ddp"  # of several processes: what is held in parts, not copied
-    offload: bool = False  # with zero or fsdp: the parts wait in the host's memory, slower
+    offload: bool = False  # with zero1 to zero3: the parts wait in the host's memory, slower
     starter: Starter = "torchrun"  # of several processes; accelerate starts the same
     poll_s: float = Field(default=2.0, gt=0.0)  # between two looks at a job elsewhere

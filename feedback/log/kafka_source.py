@@ -28,9 +28,9 @@ from feedback.log.kafka_client import faults, make_consumer, make_topics
 from feedback.log.protocol import Partition, Record
 
 POLL_MS = 100  # as long as a read waits for records
-# In a group it waits longer, and longest while it has no partition: kafka-python 3.0.12 drops a
+# In a group it waits longer, and longest while it joins or joins again: kafka-python 3.0.12 drops a
 # join that ends while nobody polls, and begins another (`join_group_async`). With 100 ms and a
-# pause between two reads that went on for 20 to 60 s.
+# pause between two reads that went on for 20 to 60 s, with 500 ms and all cores busy for ever.
 GROUP_POLL_MS = 500
 JOIN_POLL_MS = 5_000
 METADATA_S = 5.0  # as long as topics are waited for that a relay is just making
@@ -145,7 +145,9 @@ class KafkaSource:
     def _patience_ms(self, consumer: KafkaConsumer) -> int:
         if not self._in_group:
             return POLL_MS
-        return GROUP_POLL_MS if consumer.assignment() else JOIN_POLL_MS
+        coordinator = self._part_of_consumer("_coordinator")
+        joined = consumer.assignment() and not coordinator.need_rejoin()
+        return GROUP_POLL_MS if joined else JOIN_POLL_MS
 
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
@@ -183,7 +185,7 @@ class KafkaSource:
 
     def _partition(self, where: TopicPartition) -> Partition:
         """Return our name of a partition. Raises: UnknownTopicOrPartitionError."""
-        topic_id = self._cluster().topic_id(where.topic)
+        topic_id = self._part_of_consumer("_cluster").topic_id(where.topic)
         if topic_id is None:
             raise UnknownTopicOrPartitionError(
                 f"no id of topic {where.topic}: it is gone, or the broker is older than Kafka 2.8"
@@ -196,12 +198,11 @@ class KafkaSource:
 
     def _is_unsure(self) -> bool:
         """Return whether a topic may have another id than we know, as after a lost connection."""
-        return bool(self._cluster().need_update)
+        return bool(self._part_of_consumer("_cluster").need_update)
 
-    def _cluster(self) -> Any:
-        """Return what the consumer knows of the cluster: nothing else has the topics' ids."""
-        consumer: Any = self._connected()
-        return consumer._cluster
+    def _part_of_consumer(self, name: str) -> Any:
+        """Return what kafka-python tells nobody: topics' ids, and whether it must join again."""
+        return getattr(self._connected(), name)
 
     def _go_to(self, consumer: KafkaConsumer, after: Mapping[Partition, int]) -> None:
         """Let the consumer give what follows each position next, where it would not anyway."""

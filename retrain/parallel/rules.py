@@ -17,10 +17,10 @@ from retrain.recipe_rules import Method, Trainer
 BY_SEVERAL: frozenset[Trainer] = frozenset({"sft"})
 BY_DIVIDING: frozenset[Trainer] = frozenset({"sft"})
 METHODS: dict[Strategy, frozenset[Method]] = {
-    "zero1": frozenset(),
-    "zero2": frozenset({"lora"}),
-    "zero3": frozenset({"lora"}),
-    "fsdp": frozenset(),
+    "zero1": frozenset({"lora", "full"}),
+    "zero2": frozenset({"lora", "full"}),
+    "zero3": frozenset({"lora", "full"}),
+    "fsdp": frozenset({"lora"}),
 }
 
 
@@ -33,9 +33,13 @@ def parallel_faults(parallel: Parallel, recipe: Recipe) -> list[str]:
 
 
 def _of_settings(parallel: Parallel) -> Iterator[str]:
-    if parallel.offload:
-        yield "launchers.offload is true, which was never tried: set it to false"
-    if parallel.strategy != "ddp" and parallel.processes == 1:
+    if parallel.offload and not parallel.by_deepspeed:
+        known = "which was never tried" if parallel.strategy == "fsdp" else "which divides nothing"
+        yield (
+            f"launchers.offload is true with strategy {parallel.strategy}, {known}: set it to "
+            "false, or the strategy to zero1, zero2 or zero3"
+        )
+    elif parallel.strategy != "ddp" and parallel.processes == 1 and not parallel.offload:
         yield (
             f"launchers.strategy is {parallel.strategy} with one process, which has nobody to "
             "divide with: use more processes, or ddp"
@@ -63,5 +67,5 @@ def _of_method(parallel: Parallel, recipe: Recipe) -> Iterator[str]:
     known = " or ".join(f"method {name}" for name in sorted(METHODS[strategy]))
     yield (
         f"launchers.strategy is {strategy}, which method {method} was never tried with: use "
-        f"{known or 'strategy zero2 or zero3 with lora'}, or strategy ddp"
+        f"{known}, or strategy ddp"
     )

@@ -122,25 +122,45 @@ def arguments(spec: JobSpec, recipe: Recipe, run_folder: Path) -> dict[str, Any]
 
 
 def keep_states(trainer: Any, parallel: Parallel) -> None:
-    """Let checkpoints hold the optimiser's states under FSDP too, so that a run can be resumed.
+    """Let checkpoints under FSDP be whole: the adapter, which each process has, and its states.
 
-    transformers (5.19) refuses it for every model that was loaded in parts, since the first process
-    would write its part only. Of the adapter, which alone is trained, each process has the whole.
+    transformers (5.19) refuses the states of every model that was loaded in parts, since the first
+    process would write its part only; and it lets that process alone save an adapter, for which
+    PEFT (0.21) would gather the base's parts too, and wait for the others for ever.
     """
-    if parallel.strategy == "fsdp":
-        trainer.args.save_only_model = False
+    if parallel.strategy != "fsdp":
+        return
+    trainer.args.save_only_model = False
+    save = trainer._save
+
+    def save_adapter(output_dir: str | None = None, state_dict: Any = None) -> None:
+        save(output_dir, _trained(trainer.model) if state_dict is None else state_dict)
+
+    trainer._save = save_adapter
 
 
 def gathered(trainer: Any, parallel: Parallel) -> dict[str, Any] | None:
-    """Return the trained weights in one piece, in the first process; None where each has them.
+    """Return the trained weights in one piece; None where the model has nothing else.
 
-    All processes must call it: each sends its part.
+    All processes must call it: each sends its part. Under DeepSpeed the first one alone has them.
     """
+    if parallel.strategy == "fsdp":
+        return _trained(trainer.model)
     if not (parallel.by_deepspeed and parallel.weights_divided):
         return None
     adapter = hasattr(trainer.model, "peft_config")
     # transformers' trainer saves its checkpoints by the same
     return trainer.deepspeed._zero3_consolidated_16bit_state_dict(exclude_frozen_parameters=adapter)
+
+
+def _trained(model: Any) -> dict[str, Any]:
+    """Return the weights that are trained, by their names; of an adapter each process has all.
+
+    Not by `state_dict`: FSDP divides anew whatever was gathered when it is called, and the next
+    step of a process that did not call it waits for what the others no longer send.
+    """
+    named = model.named_parameters()
+    return {name: weights.detach() for name, weights in named if weights.requires_grad}
 
 
 def size(weights: torch.Tensor) -> int:

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import pytest
@@ -31,6 +31,7 @@ from retrain.runs.spec import (
     ADAPTER_FOLDER,
     CHECKPOINT_FOLDER,
     JobResult,
+    trained_folder,
 )
 from retrain.training.sharding import joined
 from tests.training_world import (
@@ -42,7 +43,10 @@ from tests.training_world import (
 
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
 
+Divided = Literal["lora", "full"]
+
 STEPS = 8
+MODEL_FILE = "model.safetensors"
 END_S = 20.0  # for the kernel to end what is left
 KILLED = "torch.distributed.run"
 
@@ -60,34 +64,29 @@ def alone(workshop: Workshop) -> Path:
     return train(workshop, "alone", ALONE)
 
 
-def recipe_of(workshop: Workshop) -> str:
+def recipe_of(workshop: Workshop, method: Divided = "lora") -> str:
     """Write a recipe of so many steps that saves and validates at every second; return its path."""
+    own = {"lora": {"rank": 4, "learning_rate": 0.01}, "full": {"learning_rate": 0.001}}
     return workshop.recipe(
-        f"sft-lora-{STEPS}",
-        rank=4,
-        learning_rate=0.01,
+        f"{method}-{STEPS}",
+        like=f"sft-{method}",
         epochs=2,
         batch_size=4,
         gradient_accumulation=2,
         save_every_steps=2,
         eval_every_steps=2,
+        **own[method],
     )
 
 
-def write_job(workshop: Workshop, name: str, plan: Parallel) -> Path:
-    """Write the folder of a run that is trained, and not evaluated; return it."""
+def train(workshop: Workshop, name: str, plan: Parallel, method: Divided = "lora") -> Path:
+    """Train in a folder of that name, without an evaluation, and return the folder."""
     folder = workshop.settings.folder("runs") / name
     folder.mkdir()
-    recipe = load_recipe(recipe_of(workshop)).for_mode("full")
+    recipe = load_recipe(recipe_of(workshop, method)).for_mode("full")
     workshop.job(
         run_id=name, recipe=plain(recipe), threads=2, parallel=plan, evaluated=False
     ).write(folder)
-    return folder
-
-
-def train(workshop: Workshop, name: str, plan: Parallel) -> Path:
-    """Train in a folder of that name, and return it."""
-    folder = write_job(workshop, name, plan)
     LocalLauncher().run(folder, nobody, never)
     assert JobResult.read(folder) is not None
     return folder
@@ -109,11 +108,12 @@ def assert_same(found: Path, expected: Path) -> None:
         assert one == pytest.approx(theirs[name], abs=2e-3), name
 
 
+@pytest.mark.parametrize("strategy", ["zero2", "fsdp"])
 def test_a_run_whose_launcher_is_killed_fails_whole_and_goes_on(
-    workshop: Workshop, alone: Path
+    workshop: Workshop, alone: Path, strategy: Strategy
 ) -> None:
     """kill -9 of torch's launcher: its processes die with it, and resume ends as one does."""
-    divided = at(workshop, "zero2")
+    divided = at(workshop, strategy)
     before, left = divided.runs(), list[psutil.Process]()
 
     def kill_launcher(told: TrainProgress) -> None:
@@ -137,18 +137,32 @@ def test_a_run_whose_launcher_is_killed_fails_whole_and_goes_on(
     assert weights(adapter) == pytest.approx(flat(alone), abs=2e-3)
 
 
-def test_a_divided_training_ends_with_the_weights_of_one(workshop: Workshop, alone: Path) -> None:
-    """No process has the whole model; what DeepSpeed was told lies in the folder, with sources."""
+@pytest.mark.parametrize(
+    "plan",
+    [Parallel(2, "zero1"), Parallel(2, "zero3", offload=True), Parallel(2, "fsdp")],
+    ids=lambda plan: plan.strategy,
+)
+def test_a_divided_training_ends_with_the_weights_of_one(
+    workshop: Workshop, alone: Path, plan: Parallel
+) -> None:
+    """Whatever is divided; what the library was told lies in the folder, with sources."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    folder = train(workshop, "zero3", Parallel(2, "zero3"))
-    adapter = folder / ADAPTER_FOLDER
-    assert_same(adapter / WEIGHTS_FILE, alone / ADAPTER_FOLDER / WEIGHTS_FILE)
+    folder = train(workshop, plan.strategy, plan)
+    adapter = trained_folder(folder)
+    assert_same(adapter / WEIGHTS_FILE, trained_folder(alone) / WEIGHTS_FILE)
     assert '"sources"' in (folder / "parallel.json").read_text()
     base = AutoModelForCausalLM.from_pretrained(workshop.settings.engine.model)
     loaded: Any = PeftModel.from_pretrained(base, str(adapter))
     assert loaded.peft_config["default"].r == 4
+
+
+def test_all_weights_are_trained_divided_as_in_one_process(workshop: Workshop) -> None:
+    """What ZeRO is for: the first process has the model whole only when it is saved."""
+    one = train(workshop, "all-alone", ALONE, "full")
+    two = train(workshop, "all-divided", Parallel(2, "zero3"), "full")
+    assert_same(trained_folder(two) / MODEL_FILE, trained_folder(one) / MODEL_FILE)
 
 
 @pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])

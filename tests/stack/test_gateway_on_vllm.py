@@ -99,7 +99,7 @@ def world(
     folder = tmp_path_factory.mktemp("gateway")
     settings = Settings(
         data_dir=folder,
-        applications={"shop": ApplicationSettings(api_key=SecretStr("shop-key"))},
+        applications={"shop": ApplicationSettings(api_key=SecretStr("shop-key"), redaction="full")},
         engine=EngineSettings(port=int(vllm_engine.rsplit(":", 1)[1])),
         gateway=GatewaySettings(port=free_port(), route_refresh_s=0.05),
     )

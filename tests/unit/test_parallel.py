@@ -153,8 +153,12 @@ def test_one_process_needs_no_starter() -> None:
     [
         (ALONE, "grpo-lora"),
         (Parallel(2), "sft-dora"),
+        (Parallel(2, "zero1"), "sft-lora"),
         (Parallel(2, "zero2"), "sft-lora"),
-        (Parallel(2, "zero3"), "sft-lora"),
+        (Parallel(2, "zero3", offload=True), "sft-lora"),
+        (Parallel(1, "zero2", offload=True), "sft-lora"),
+        (Parallel(2, "fsdp"), "sft-lora"),
+        (Parallel(2, "zero3"), "sft-full"),
         (Parallel(2, starter="accelerate"), "sft-lora"),
     ],
 )
@@ -166,16 +170,24 @@ def test_what_was_tried_passes(plan: Parallel, name: str) -> None:
 @pytest.mark.parametrize(
     ("plan", "name", "told"),
     [
-        (Parallel(2, offload=True), "sft-lora", "offload is true, which was never tried"),
+        (Parallel(2, offload=True), "sft-lora", "true with strategy ddp, which divides nothing"),
+        (
+            Parallel(2, "fsdp", offload=True),
+            "sft-lora",
+            "fsdp, which was never tried.*zero1, zero2",
+        ),
         (Parallel(1, "zero2"), "sft-lora", "zero2 with one process.*use more processes, or ddp"),
         (Parallel(2, "zero2"), "dpo-lora", "is zero2, which trainer dpo was never.*set it to ddp"),
         (Parallel(2), "rloo-lora", r"rloo was never tried in several processes \(2 are"),
         (Parallel(2), "grpo-lora", "grpo was never tried in several processes"),
         (Parallel(2), "dpo-lora", "dpo was never tried in several processes"),
-        (Parallel(2, "zero3"), "sft-qlora", "method qlora was never.*use method lora, or strategy"),
-        (Parallel(2, "zero2"), "sft-full", "method full was never.*use method lora"),
-        (Parallel(2, "zero1"), "sft-lora", "is zero1, which method lora was never.*zero2 or zero3"),
-        (Parallel(2, "fsdp"), "sft-lora", "is fsdp, which method lora was never.*zero2 or zero3"),
+        (Parallel(2, "zero3"), "sft-qlora", "method qlora was never.*use method full or method"),
+        (Parallel(2, "zero2"), "sft-dora", "dora was never.*use method full or method lora, or"),
+        (
+            Parallel(2, "fsdp"),
+            "sft-full",
+            "method full was never.*use method lora",
+        ),
     ],
 )
 def test_what_was_never_tried_is_refused_with_the_mend(
