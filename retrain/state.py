@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy import exists, func
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from core.clock import as_utc
@@ -43,16 +45,14 @@ def read_state(
     Raises: SettingsError for a recipe that there is not.
     """
     live = live_adapter(session, application)
-    members = _members(session, dataset_id)
-    seen = _members(session, live.dataset_id) if live else set[str]()
     runs = session.exec(
         select(Run).where(Run.application == application).order_by(col(Run.started_at))
     ).all()
     tainted_at = as_utc(live.tainted_at) if live and live.tainted_at else None
     replaces = settings.erasure.adapters == "retrain" or signals.erasure_asks
     return State(
-        total_examples=len(members),
-        new_examples=len(members - seen),
+        total_examples=_count(session, dataset_id),
+        new_examples=_count(session, dataset_id, but_not_of=live.dataset_id if live else None),
         base_model=str(settings.engine.model),
         live_adapter=live.name if live else None,
         trained_base_model=live.base_model if live else None,
@@ -81,11 +81,22 @@ def live_adapter(session: Session, application: str) -> Adapter | None:
     return session.get(Adapter, name) if name else None
 
 
-def _members(session: Session, dataset_id: str | None) -> set[str]:
-    members = select(DatasetMember.interaction_id).where(
-        col(DatasetMember.dataset_id) == dataset_id
+def _count(session: Session, dataset_id: str | None, *, but_not_of: str | None = None) -> int:
+    """Return how many interactions a dataset version is made of, or how many more than another.
+
+    The database counts: a large one's members in memory would hold all other threads up.
+    """
+    seen = aliased(DatasetMember)
+    is_seen = exists().where(
+        col(seen.dataset_id) == but_not_of,
+        col(seen.interaction_id) == col(DatasetMember.interaction_id),
     )
-    return set(session.exec(members))
+    query = (
+        select(func.count())
+        .select_from(DatasetMember)
+        .where(col(DatasetMember.dataset_id) == dataset_id)
+    )
+    return session.exec(query if but_not_of is None else query.where(~is_seen)).one()
 
 
 def _chain(session: Session, adapter: Adapter | None) -> list[Adapter]:

@@ -28,7 +28,7 @@ from loop.console.standing import Outside, Told, stages
 from loop.console.visitors import Visitor
 from loop.wiring import Parts
 
-PLAN_EVERY_S = 30.0  # asking the policy reads a whole dataset's members
+PLAN_EVERY_S = 30.0  # asking the policy counts a whole dataset's members
 LAG_EVERY_S = 5.0  # counting what waits reads the spools' files
 FIRST_WAIT_S = 0.05  # for each, of who comes first: a page must not take 0.2 s. Our choice
 MAX_CALLS = 5  # incidents; more are on their own page
@@ -51,6 +51,7 @@ def overview_routes(parts: Parts, sessions: Sessions) -> list[Any]:
     def show_overview(request: Request[Any, Any, Any]) -> Template:
         visitor = sessions.caller(request)
         application = visitor.application
+        lags.known("")  # so that both are found out at once
         plan, lag = plans.known(application, FIRST_WAIT_S), lags.known("", FIRST_WAIT_S)
         outside = Outside(parts.settings, plan, lag)
         with parts.store.session() as session:
