@@ -6,7 +6,7 @@ number of tokens come out. Imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from torch.nn import functional
 from retrain.tokens import IGNORED, Encoded
 
 BATCH = 16
+# Padded tokens at once: their logits are 400 MB with a vocabulary of 49,152, so that a gate holds
+# less than what its training is reckoned to hold (`retrain.estimate`). Our choice
+TOKENS = 2_048
 FILLER = 0  # fills rows up; masked, so any id will do
 
 
@@ -37,11 +40,24 @@ def answer_likelihoods(
 ) -> list[Likelihood]:
     """Return how likely each answer is to the model, given its prompt; `tell` hears how many."""
     found: list[Likelihood] = []
-    for start in range(0, len(encoded), BATCH):
-        batch = encoded[start : start + BATCH]
+    for batch in _batches(encoded):
         found += _batch(model, batch)
         tell(len(batch))
     return found
+
+
+def _batches(encoded: Sequence[Encoded]) -> Iterator[list[Encoded]]:
+    """Yield them in order, no more at once than `BATCH` and `TOKENS`; a longer one comes alone."""
+    batch: list[Encoded] = []
+    longest = 0
+    for one in encoded:
+        longest = max(longest, len(one.input_ids))
+        if batch and (len(batch) == BATCH or longest * (len(batch) + 1) > TOKENS):
+            yield batch
+            batch, longest = [], len(one.input_ids)
+        batch.append(one)
+    if batch:
+        yield batch
 
 
 @torch.inference_mode()
