@@ -14,7 +14,7 @@ export DO_NOT_TRACK := 1
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: setup  ## turn the whole loop with simulated users, drift included (15 to 30 minutes on 2 cores)
+demo: setup  ## turn the whole loop with simulated users, drift included (10 to 30 minutes on 2 cores)
 	$(BIN)/ratchet demo
 
 test: setup-test  ## run all tests, on the real engine and model too; JOBS=1 one after another

@@ -263,7 +263,7 @@ def demo(
         "models/smollm2-135m-instruct"
     ),
 ) -> None:
-    """Show the whole loop on real parts with simulated users; 15 to 30 minutes on 2 cores."""
+    """Show the whole loop on real parts with simulated users; 10 to 30 minutes on 2 cores."""
     from loop.demo.story import tell
 
     if not tell(folder, model, out):
