@@ -15,6 +15,7 @@ from core.drift_settings import DriftSettings
 from monitoring.drift.comparison import Comparison, Finding
 
 Severity = Literal["none", "watch", "act"]
+TOLD = 3  # columns of a reason; the report has all
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,23 @@ def decide(comparison: Comparison, past: Past, rules: DriftSettings) -> Decision
     names = tuple(finding.column.name for finding in drifted)
     if not drifted:
         return Decision("none", _nothing(comparison), names)
-    told = "; ".join(sentence(finding) for finding in drifted[:3])
-    more = f"; and {len(drifted) - 3} more columns" if len(drifted) > 3 else ""
+    told = _told(drifted, rules)
     grave = next((f for f in drifted if _is_grave(f, past, rules)), None)
     if grave is None:
-        return Decision("watch", f"{told}{more} ({_waiting(drifted, rules)})", names)
+        return Decision("watch", f"{told} ({_waiting(drifted, rules)})", names)
     if past.since_act_s is not None and past.since_act_s < rules.cooldown_s:
         ago = f"acted on {past.since_act_s:.0f} s ago, cool-down {rules.cooldown_s:.0f} s"
-        return Decision("watch", f"{told}{more} ({ago})", names)
+        return Decision("watch", f"{told} ({ago})", names)
     cause = "large" if grave.large else f"in {rules.persistence_windows} consecutive windows"
-    return Decision("act", f"{told}{more} ({grave.column.title}: {cause})", names)
+    return Decision("act", f"{told} ({grave.column.title}: {cause})", names)
+
+
+def _told(drifted: Sequence[Finding], rules: DriftSettings) -> str:
+    """Return the first columns in words, those that training can mend before all others."""
+    first = sorted(drifted, key=lambda finding: finding.column.group not in rules.acts_on)
+    told = "; ".join(sentence(finding) for finding in first[:TOLD])
+    more = len(first) - TOLD
+    return f"{told}; and {more} more column{'s' if more > 1 else ''}" if more > 0 else told
 
 
 def _is_grave(finding: Finding, past: Past, rules: DriftSettings) -> bool:

@@ -215,6 +215,16 @@ def test_many_columns_are_told_in_short() -> None:
     assert "and 2 more columns" in reason
 
 
+def test_what_training_can_mend_is_told_first() -> None:
+    """However much slower answers are: a training that follows must not seem to be for that."""
+    found = [finding("latency_s", strength=9.0, large=True), finding("topic", large=True)]
+    comparison = Comparison("healthy_week", (*found, finding("language"), finding("novelty")))
+    reason = decide(comparison, Past(), RULES).reason
+    assert reason.startswith(BY_NAME["topic"].title)
+    assert BY_NAME["latency_s"].title not in reason
+    assert "and 1 more column (" in reason
+
+
 def test_p_values_for_people() -> None:
     """A p-value that permutations cannot know is not told with false precision."""
     assert p_words(1e-30) == "below 0.0001"
