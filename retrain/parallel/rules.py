@@ -14,7 +14,7 @@ from retrain.recipe import Recipe
 from retrain.recipe_rules import Method, Trainer
 
 # What trained to the same weights in two processes as in one.
-BY_SEVERAL: frozenset[Trainer] = frozenset({"sft"})
+BY_SEVERAL: frozenset[Trainer] = frozenset({"sft", "dpo", "reward"})
 BY_DIVIDING: frozenset[Trainer] = frozenset({"sft"})
 METHODS: dict[Strategy, frozenset[Method]] = {
     "zero1": frozenset({"lora", "full"}),

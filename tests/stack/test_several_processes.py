@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.numpy import load_file
 
 from core.errors import TrainingError
 from core.launcher_settings import LaunchersSettings, LocalSettings
+from retrain.launchers.local import LocalLauncher
+from retrain.parallel.plan import ALONE, Parallel
+from retrain.registry.servable import WEIGHTS_FILE
 from retrain.runs.cancelling import Cancellation
 from retrain.runs.checkpoints import newest_complete
 from retrain.runs.progress import TrainProgress, read_all
 from retrain.runs.runner import cancel_run, resume_run, train_adapter
-from retrain.runs.spec import CHECKPOINT_FOLDER
+from retrain.runs.spec import ADAPTER_FOLDER, CHECKPOINT_FOLDER
+from tests.preference_world import job, make_dataset, quick_recipe
 from tests.training_world import Workshop, tiny_workshop, weights
 
 pytestmark = [pytest.mark.stack, pytest.mark.filterwarnings("ignore")]
@@ -62,6 +68,27 @@ def test_two_processes_end_with_the_weights_of_one_even_after_a_break(
     assert losses(two) == pytest.approx(losses(one), rel=1e-3)
     assert weights(adapter) == pytest.approx(weights(expected), abs=2e-3)
     assert [told.phase for told in read_all(Path(pair.run(run_id).folder))].count("done") == 1
+
+
+@pytest.mark.parametrize("name", ["dpo-lora", "reward-lora"])
+def test_pairs_teach_two_processes_what_they_teach_one(
+    alone: Workshop, tmp_path: Path, name: str
+) -> None:
+    """An adapter by DPO, whose reference each of them has, and a reward model."""
+    dataset = make_dataset(tmp_path / "desk--d1")
+    recipe = quick_recipe(name, {"epochs": 1, "batch_size": 4, "gradient_accumulation": 2})
+    found: list[dict[str, Any]] = []
+    for plan in (ALONE, Parallel(2)):
+        folder = tmp_path / str(plan.processes)
+        folder.mkdir()
+        spec = job(alone.settings.engine.model, dataset, recipe, evaluated=False, parallel=plan)
+        spec.write(folder)
+        LocalLauncher().run(folder, lambda _: None, lambda: False)
+        found.append(load_file(folder / ADAPTER_FOLDER / WEIGHTS_FILE))
+    one, two = found
+    assert one.keys() == two.keys()
+    for layer, numbers in two.items():
+        assert numbers == pytest.approx(one[layer], abs=2e-3), layer
 
 
 def test_an_error_of_any_process_ends_the_run_with_its_words(pair: Workshop) -> None:

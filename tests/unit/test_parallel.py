@@ -153,6 +153,8 @@ def test_one_process_needs_no_starter() -> None:
     [
         (ALONE, "grpo-lora"),
         (Parallel(2), "sft-dora"),
+        (Parallel(2), "dpo-lora"),
+        (Parallel(2), "reward-lora"),
         (Parallel(2, "zero1"), "sft-lora"),
         (Parallel(2, "zero2"), "sft-lora"),
         (Parallel(2, "zero3", offload=True), "sft-lora"),
@@ -180,7 +182,7 @@ def test_what_was_tried_passes(plan: Parallel, name: str) -> None:
         (Parallel(2, "zero2"), "dpo-lora", "is zero2, which trainer dpo was never.*set it to ddp"),
         (Parallel(2), "rloo-lora", r"rloo was never tried in several processes \(2 are"),
         (Parallel(2), "grpo-lora", "grpo was never tried in several processes"),
-        (Parallel(2), "dpo-lora", "dpo was never tried in several processes"),
+        (Parallel(2), "kto-lora", "kto was never tried in several processes"),
         (Parallel(2, "zero3"), "sft-qlora", "method qlora was never.*use method full or method"),
         (Parallel(2, "zero2"), "sft-dora", "dora was never.*use method full or method lora, or"),
         (
