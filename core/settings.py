@@ -234,7 +234,7 @@ class FeedbackSettings(Section):
     per_address_per_minute: Positive | None = 600  # an office behind one address
     trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
     max_batch: Positive = 100  # facts in one call
-    remembered: Positive = 50_000  # client ids that a gateway knows, in some 15 MB
+    remembered: Positive = 50_000  # client ids and votes' times that a gateway knows, some 26 MB
     window_s: float = Field(default=3_600.0, gt=0.0)  # within which marks look at votes
     burst_votes: Positive = 20  # of one subject within `burst_s`: faster than reading. Our choice
     burst_s: float = Field(default=60.0, gt=0.0)

@@ -86,17 +86,19 @@ def _count(session: Session, dataset_id: str | None, *, but_not_of: str | None =
 
     The database counts: a large one's members in memory would hold all other threads up.
     """
-    seen = aliased(DatasetMember)
-    is_seen = exists().where(
-        col(seen.dataset_id) == but_not_of,
-        col(seen.interaction_id) == col(DatasetMember.interaction_id),
-    )
     query = (
         select(func.count())
         .select_from(DatasetMember)
         .where(col(DatasetMember.dataset_id) == dataset_id)
     )
-    return session.exec(query if but_not_of is None else query.where(~is_seen)).one()
+    if but_not_of is not None:
+        seen = aliased(DatasetMember)
+        is_seen = exists().where(
+            col(seen.dataset_id) == but_not_of,
+            col(seen.interaction_id) == col(DatasetMember.interaction_id),
+        )
+        query = query.where(~is_seen)
+    return session.exec(query).one()
 
 
 def _chain(session: Session, adapter: Adapter | None) -> list[Adapter]:

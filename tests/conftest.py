@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 from collections.abc import Generator, Iterator
@@ -16,6 +15,7 @@ import pytest
 import structlog
 from coverage import Coverage
 
+from core.loading import nothing_is_garbage
 from core.settings import FILE_VARIABLE, EngineSettings, Settings
 from tests.ports import free_port
 
@@ -37,8 +37,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Measure coverage while pure modules are imported, and then only while a test of them runs.
 
-    Tracing takes as long again as most other tests do, and measures nothing in them. Nor is what
-    was loaded ever garbage, so that Python need not look through it again and again.
+    Tracing takes as long again as most other tests do, and measures nothing in them.
     """
     measured = Coverage.current()
     if measured is not None:
@@ -46,12 +45,8 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         for module in _pure_modules(measured):
             import_module(module)
         measured.stop()
-    gc.disable()
-    try:
+    with nothing_is_garbage():
         return (yield)
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from core.gate_settings import GateSettings
 from core.settings import EngineSettings, Settings
@@ -186,7 +187,22 @@ def make_tiny_model(tokenizer: Path, folder: Path, *, broken: bool = False) -> P
 
 def weights(adapter: Adapter) -> list[float]:
     """Return all numbers of an adapter."""
+    found = tensors(Path(adapter.path) / WEIGHTS_FILE)
+    return [number for name in sorted(found) for number in found[name].ravel().tolist()]
+
+
+def tensors(path: Path) -> dict[str, Any]:
+    """Return the arrays of a file of weights, by their names."""
     from safetensors.numpy import load_file
 
-    tensors = load_file(Path(adapter.path) / WEIGHTS_FILE)
-    return [number for name in sorted(tensors) for number in tensors[name].ravel().tolist()]
+    return load_file(path)
+
+
+def assert_same(found: Path, expected: Path) -> None:
+    """Names, shapes and numbers, these to what the order of additions changes."""
+    ours, theirs = tensors(found), tensors(expected)
+    assert {name: one.shape for name, one in ours.items()} == {
+        name: one.shape for name, one in theirs.items()
+    }
+    for name, one in ours.items():
+        assert one == pytest.approx(theirs[name], abs=2e-3), name

@@ -10,7 +10,6 @@ whole checkpoint, or from the evaluation. Knows nothing of the store.
 from __future__ import annotations
 
 import fcntl
-import gc
 import os
 import sys
 from collections.abc import Generator, Sequence
@@ -25,6 +24,7 @@ import msgspec
 
 from core.errors import RatchetError, TrainingError
 from core.files import write_atomic
+from core.loading import nothing_is_garbage
 from retrain.runs.fitting import require_fit_in_job
 from retrain.runs.full_disk import full_disk_words, is_full_disk, make_room
 from retrain.runs.orphans import die_with_parent
@@ -51,7 +51,7 @@ def run_job(reporter: Reporter, ranks: Ranks = ALONE) -> JobResult | None:
     spec = JobSpec.read(run_folder)
     spec = replace(spec, parallel=replace(spec.parallel, processes=ranks.processes))
     recipe = spec.parsed_recipe()
-    with reporter.phase("import"), _nothing_is_garbage():
+    with reporter.phase("import"), nothing_is_garbage():
         import torch  # heavy, and only needed from here on
         from transformers.utils.logging import disable_progress_bar
 
@@ -176,18 +176,5 @@ def _own_output() -> Generator[TextIOBase]:
         yield cast(TextIOBase, output)
 
 
-@contextmanager
-def _nothing_is_garbage() -> Generator[None]:
-    """Let Python not look for garbage among modules, neither while they are loaded nor later."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
 if __name__ == "__main__":
-    ended = main(sys.argv[1:])
-    gc.freeze()  # else all that was loaded is looked through once more, for 1.5 s
-    sys.exit(ended)
+    sys.exit(main(sys.argv[1:]))

@@ -118,6 +118,12 @@ def load_trained(base_model: str, trained: Path | None, dtype: torch.dtype) -> A
     return model.merge_and_unload() if merges and dtype is torch.float32 else model
 
 
+def learnt(model: Any) -> dict[str, Any]:
+    """Return the weights that are trained, by their names."""
+    named = model.named_parameters()
+    return {name: weights.detach() for name, weights in named if weights.requires_grad}
+
+
 def save_trained(
     model: Any, spec: JobSpec, run_folder: Path, tokenizer: Any, gathered: Any = None
 ) -> Path:
@@ -129,8 +135,7 @@ def save_trained(
 
     Raises: TrainingError when a weight is not a number.
     """
-    learnt = (item for item in model.named_parameters() if item[1].requires_grad)
-    for name, weights in learnt if gathered is None else gathered.items():
+    for name, weights in (learnt(model) if gathered is None else gathered).items():
         if not torch.isfinite(weights).all():
             raise TrainingError(f"{name} is not finite after training: lower learning_rate")
     adapter = isinstance(model, PeftModel)

@@ -27,7 +27,7 @@ from retrain.recipe import Recipe
 from retrain.runs.ranks import Ranks
 from retrain.runs.spec import JobSpec
 from retrain.training.agreement import is_first
-from retrain.training.methods import resolve_dtype
+from retrain.training.methods import learnt, resolve_dtype
 
 PLAN_FILE = "parallel.json"  # in the run's folder, for people
 
@@ -126,41 +126,33 @@ def keep_states(trainer: Any, parallel: Parallel) -> None:
 
     transformers (5.19) refuses the states of every model that was loaded in parts, since the first
     process would write its part only; and it lets that process alone save an adapter, for which
-    PEFT (0.21) would gather the base's parts too, and wait for the others for ever.
+    PEFT (0.21) would gather the base's parts too, and wait for the others for ever. Not by
+    `state_dict`: FSDP divides anew whatever was gathered when it is called, and the next step of a
+    process that did not call it waits for what the others no longer send.
     """
     if parallel.strategy != "fsdp":
         return
     trainer.args.save_only_model = False
     save = trainer._save
 
-    def save_adapter(output_dir: str | None = None, state_dict: Any = None) -> None:
-        save(output_dir, _trained(trainer.model) if state_dict is None else state_dict)
+    def save_adapter(output_dir: str) -> None:
+        save(output_dir, learnt(trainer.model))
 
     trainer._save = save_adapter
 
 
 def gathered(trainer: Any, parallel: Parallel) -> dict[str, Any] | None:
-    """Return the trained weights in one piece; None where the model has nothing else.
+    """Return the trained weights in one piece; None where they are all of the model's that count.
 
-    All processes must call it: each sends its part. Under DeepSpeed the first one alone has them.
+    All processes must call it: each sends its part, and with ZeRO 3 the first one alone gets all.
     """
     if parallel.strategy == "fsdp":
-        return _trained(trainer.model)
+        return learnt(trainer.model)
     if not (parallel.by_deepspeed and parallel.weights_divided):
         return None
     adapter = hasattr(trainer.model, "peft_config")
     # transformers' trainer saves its checkpoints by the same
     return trainer.deepspeed._zero3_consolidated_16bit_state_dict(exclude_frozen_parameters=adapter)
-
-
-def _trained(model: Any) -> dict[str, Any]:
-    """Return the weights that are trained, by their names; of an adapter each process has all.
-
-    Not by `state_dict`: FSDP divides anew whatever was gathered when it is called, and the next
-    step of a process that did not call it waits for what the others no longer send.
-    """
-    named = model.named_parameters()
-    return {name: weights.detach() for name, weights in named if weights.requires_grad}
 
 
 def size(weights: torch.Tensor) -> int:

@@ -36,7 +36,9 @@ from retrain.runs.spec import (
 from retrain.training.sharding import joined
 from tests.training_world import (
     Workshop,
+    assert_same,
     plain,
+    tensors,
     tiny_workshop,
     weights,
 )
@@ -92,22 +94,6 @@ def train(workshop: Workshop, name: str, plan: Parallel, method: Divided = "lora
     return folder
 
 
-def tensors(path: Path) -> dict[str, Any]:
-    from safetensors.numpy import load_file
-
-    return load_file(path)
-
-
-def assert_same(found: Path, expected: Path) -> None:
-    """Names, shapes and numbers, these to what the order of additions changes."""
-    ours, theirs = tensors(found), tensors(expected)
-    assert {name: one.shape for name, one in ours.items()} == {
-        name: one.shape for name, one in theirs.items()
-    }
-    for name, one in ours.items():
-        assert one == pytest.approx(theirs[name], abs=2e-3), name
-
-
 @pytest.mark.parametrize("strategy", ["zero2", "fsdp"])
 def test_a_run_whose_launcher_is_killed_fails_whole_and_goes_on(
     workshop: Workshop, alone: Path, strategy: Strategy
@@ -139,8 +125,13 @@ def test_a_run_whose_launcher_is_killed_fails_whole_and_goes_on(
 
 @pytest.mark.parametrize(
     "plan",
-    [Parallel(2, "zero1"), Parallel(2, "zero3", offload=True), Parallel(2, "fsdp")],
-    ids=lambda plan: plan.strategy,
+    [
+        Parallel(2, "zero1"),
+        Parallel(2, "zero3"),
+        Parallel(2, "zero3", offload=True),
+        Parallel(2, "fsdp"),
+    ],
+    ids=("zero1", "zero3", "zero3 offloaded", "fsdp"),
 )
 def test_a_divided_training_ends_with_the_weights_of_one(
     workshop: Workshop, alone: Path, plan: Parallel
@@ -149,7 +140,7 @@ def test_a_divided_training_ends_with_the_weights_of_one(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    folder = train(workshop, plan.strategy, plan)
+    folder = train(workshop, f"{plan.strategy}-{plan.offload}", plan)
     adapter = trained_folder(folder)
     assert_same(adapter / WEIGHTS_FILE, trained_folder(alone) / WEIGHTS_FILE)
     assert '"sources"' in (folder / "parallel.json").read_text()
